@@ -1,0 +1,1 @@
+"""Benchmarks against redis-server: `python -m bench`."""

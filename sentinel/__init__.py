@@ -1,0 +1,1 @@
+"""Watching masters and promoting replicas, once a node can be watched."""

@@ -1,0 +1,9 @@
+from collections.abc import Callable
+
+from crcmod.crcmod import Crc
+
+def mkCrcFun(crc_name: str) -> Callable[..., int]: ...
+def mkPredefinedCrcFun(crc_name: str) -> Callable[..., int]: ...
+
+class PredefinedCrc(Crc):
+    def __init__(self, crc_name: str) -> None: ...
