@@ -1,0 +1,136 @@
+"""Fixtures shared by all tests: servers, connections, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.servers import Server, node_command, oracle_command
+from tests.wire import Client
+
+StartServer = Callable[..., Server]
+
+_SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "quick", deadline=None, max_examples=60, print_blob=True, suppress_health_check=_SLOW_IS_FINE
+)
+settings.register_profile("ci", settings.get_profile("quick"), derandomize=True, database=None)
+settings.register_profile("deep", settings.get_profile("quick"), max_examples=2000)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")
+)
+
+_running: list[Server] = []
+LOG_TAIL = 4000
+
+
+def _start(command: list[str], *directives: str, name: str) -> Server:
+    server = Server(command, *directives, name=name)
+    server.start()
+    _running.append(server)
+    return server
+
+
+def _stop(server: Server) -> None:
+    _running.remove(server)
+    server.stop()
+
+
+def require_oracle() -> list[str]:
+    """The command of the real server; without one the test is skipped, but fails in CI."""
+    command = oracle_command()
+    if command is None:
+        reason = "needs the real redis-server (Debian: apt-get install redis-server)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return command
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows the end of each running server's log."""
+    report = yield
+    if report.failed:
+        for server in _running:
+            report.sections.append((f"log of {server.name}", server.log[-LOG_TAIL:]))
+    return report
+
+
+@pytest.fixture(scope="session")
+def shared_node() -> Iterator[Server]:
+    """Our node with default settings, one for the whole run; use `node` in tests."""
+    server = _start(node_command(), "--enable-debug-command", "yes", name="node")
+    yield server
+    _stop(server)
+
+
+@pytest.fixture
+def node(shared_node: Server) -> Server:
+    """Our node, empty, with default settings. A test must not leave its configuration changed."""
+    with shared_node.connect() as client:
+        client("FLUSHALL")
+    return shared_node
+
+
+@pytest.fixture(scope="session")
+def shared_oracle() -> Iterator[Server]:
+    """The real redis-server with default settings, one for the whole run; use `oracle`."""
+    server = _start(require_oracle(), "--enable-debug-command", "yes", name="oracle")
+    yield server
+    _stop(server)
+
+
+@pytest.fixture
+def oracle(shared_oracle: Server) -> Server:
+    """The real redis-server, empty, with default settings."""
+    with shared_oracle.connect() as client:
+        client("FLUSHALL")
+    return shared_oracle
+
+
+@pytest.fixture
+def start_node() -> Iterator[StartServer]:
+    """Starts nodes of the test's own: `start_node("--maxmemory", "10mb")`; stopped at its end."""
+    servers: list[Server] = []
+
+    def start(*directives: str) -> Server:
+        servers.append(_start(node_command(), *directives, name=f"node-{len(servers)}"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        _stop(server)
+
+
+@pytest.fixture
+def start_oracle() -> Iterator[StartServer]:
+    """The same for the real redis-server."""
+    servers: list[Server] = []
+
+    def start(*directives: str) -> Server:
+        servers.append(_start(require_oracle(), *directives, name=f"oracle-{len(servers)}"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        _stop(server)
+
+
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def protocol(request: pytest.FixtureRequest) -> int:
+    """Both protocol versions."""
+    version: int = request.param
+    return version
+
+
+@pytest.fixture
+def client(node: Server, protocol: int) -> Iterator[Client]:
+    """A connection to the empty shared node, once per protocol version."""
+    with node.connect(protocol) as connection:
+        yield connection

@@ -1,0 +1,170 @@
+"""Server processes for tests: our node and the real redis-server, started and stopped alike."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.wire import PONG, Client, Closed, Error
+
+ROOT = Path(__file__).resolve().parent.parent
+START_LIMIT = 30.0
+STOP_LIMIT = 15.0
+
+
+class StartFailure(Exception):
+    """The process ended, or did not answer in time; the text holds its log."""
+
+
+def node_command() -> list[str]:
+    """What starts our node; `SENTRIO_NODE` names another command (redis-server, say)."""
+    named = os.environ.get("SENTRIO_NODE")
+    return shlex.split(named) if named else [sys.executable, "-m", "sentrio", "node"]
+
+
+def oracle_command() -> list[str] | None:
+    """What starts the real server, or None where there is none; `REDIS_SERVER` may name it."""
+    path = shutil.which(os.environ.get("REDIS_SERVER", "redis-server"))
+    return [path] if path else None
+
+
+def environment() -> dict[str, str]:
+    """The environment of a server process: the checkout's modules come first."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def free_port() -> int:
+    """A port on the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One server process on a loopback port, in a folder of its own that goes when it stops.
+
+    Without persistence unless the directives say otherwise; `directives` are command line words.
+    """
+
+    def __init__(self, command: list[str], *directives: str, name: str = "node") -> None:
+        self.command = command
+        self.directives = list(directives)
+        self.name = name
+        self.port = 0
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        self.log_path = self.folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return ("127.0.0.1", self.port)
+
+    @property
+    def pid(self) -> int:
+        """The process's id, once started."""
+        if self.process is None:
+            raise RuntimeError("not started")
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What the process has printed so far."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def connect(self, protocol: int = 2, timeout: float = 20.0) -> Client:
+        """A new connection to it."""
+        return Client(self.address, protocol=protocol, timeout=timeout)
+
+    def start(self) -> None:
+        """Start and wait until it answers; raises StartFailure with the log if it does not."""
+        for attempt in range(5):
+            self.port = free_port()
+            self._launch()
+            try:
+                self._wait_until_ready()
+                return
+            except StartFailure:
+                self._end()
+                # Another process may have taken the port since it was seen free.
+                if attempt == 4 or "in use" not in self.log:
+                    raise
+            except BaseException:
+                self._end()
+                raise
+
+    def restart(self) -> None:
+        """Stop by SIGTERM and start again on the same port, with the same folder."""
+        self._end()
+        self._launch()
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """Stop by SIGTERM (SIGKILL if it does not heed that) and remove its folder."""
+        self._end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _launch(self) -> None:
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        if not {"--save", "--appendonly"} & set(self.directives):
+            arguments += ["--save", ""]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.command, *arguments, *self.directives],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=environment(),
+            )
+
+    def _wait_until_ready(self) -> None:
+        process = self.process
+        if process is None:
+            raise RuntimeError("not started")
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            try:
+                with self.connect(timeout=5.0) as client:
+                    reply = client("PING")
+                # An error (NOAUTH, say) is an answer too, but loading is not yet being ready.
+                if reply == PONG or (
+                    isinstance(reply, Error) and not reply.text.startswith(b"LOADING")
+                ):
+                    return
+            except (OSError, Closed):
+                pass
+            try:
+                process.wait(0.01)
+            except subprocess.TimeoutExpired:
+                continue
+            raise StartFailure(f"{self.name} ended with {process.returncode}:\n{self.log}")
+        raise StartFailure(f"{self.name} did not answer in {START_LIMIT:.0f} s:\n{self.log}")
+
+    def _end(self) -> None:
+        process = self.process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
