@@ -1,0 +1,563 @@
+"""Directives that a Redis 7.2 server knows and on which nothing here acts.
+
+They are accepted, kept, checked against the same bounds, reported by CONFIG GET and written by
+CONFIG REWRITE, so that config files and tools written for Redis work. The server says at start
+which of them a config sets. A directive leaves this table for the component that gives it a
+meaning.
+"""
+
+from typing import Final
+
+from node.config.checks import (
+    check_defragmentation,
+    check_host_name,
+    check_log_folder,
+    check_log_name,
+    check_node_name,
+    check_snapshot_name,
+    check_title_template,
+)
+from node.config.directive import (
+    INT_MAX,
+    INT_MIN,
+    UINT_MAX,
+    Bool,
+    Directive,
+    Enum,
+    Integer,
+    Memory,
+    Text,
+)
+from node.config.special import MasterAddress, OomScores, SavePoints
+from node.config.syntax import INT64_MAX, UINT64_MAX
+
+
+def _bool(
+    name: str,
+    default: bool,
+    help: str,
+    *,
+    alias: str = "",
+    mutable: bool = True,
+    hidden: bool = False,
+    deny_loading: bool = False,
+) -> Directive:
+    return Bool(
+        name,
+        default,
+        help,
+        aliases=(alias,) if alias else (),
+        mutable=mutable,
+        hidden=hidden,
+        deny_loading=deny_loading,
+        meaning=False,
+    )
+
+
+def _int(
+    name: str,
+    default: int,
+    lower: int,
+    upper: int,
+    help: str,
+    *,
+    alias: str = "",
+    mutable: bool = True,
+    hidden: bool = False,
+) -> Directive:
+    return Integer(
+        name,
+        default,
+        lower,
+        upper,
+        help,
+        aliases=(alias,) if alias else (),
+        mutable=mutable,
+        hidden=hidden,
+        meaning=False,
+    )
+
+
+def _memory(
+    name: str,
+    default: int,
+    lower: int,
+    upper: int,
+    help: str,
+) -> Directive:
+    return Memory(name, default, lower, upper, help, meaning=False)
+
+
+def _text(
+    name: str,
+    help: str,
+    *,
+    alias: str = "",
+    mutable: bool = True,
+    hidden: bool = False,
+    sensitive: bool = False,
+) -> Directive:
+    return Text(
+        name,
+        "",
+        help,
+        aliases=(alias,) if alias else (),
+        mutable=mutable,
+        hidden=hidden,
+        sensitive=sensitive,
+        meaning=False,
+        absent_if_empty=True,
+    )
+
+
+def _enum(
+    name: str,
+    default: str,
+    choices: tuple[str, ...],
+    help: str,
+    *,
+    mutable: bool = True,
+    deny_loading: bool = False,
+) -> Directive:
+    return Enum(
+        name, default, choices, help, mutable=mutable, deny_loading=deny_loading, meaning=False
+    )
+
+
+SNAPSHOTS: Final[list[Directive]] = [
+    SavePoints(
+        "save",
+        ("3600", "1", "300", "100", "60", "10000"),
+        'Write a snapshot after so many seconds if so many changes were made; `save ""` for never.',
+        multiple=True,
+        meaning=False,
+    ),
+    Text(
+        "dbfilename",
+        "dump.rdb",
+        "File name of the snapshot.",
+        protected=True,
+        meaning=False,
+        check=check_snapshot_name,
+    ),
+    _bool("rdbcompression", True, "Compress strings in snapshots."),
+    _bool("rdbchecksum", True, "End snapshots with a checksum and verify it.", mutable=False),
+    _bool("rdb-del-sync-files", False, "Delete the snapshots that replication needed."),
+    _bool("rdb-save-incremental-fsync", True, "Flush a snapshot to disk while it is written."),
+    _bool("stop-writes-on-bgsave-error", True, "Refuse writes after a snapshot failed."),
+    _enum(
+        "sanitize-dump-payload",
+        "no",
+        ("no", "yes", "clients"),
+        "Check snapshots and RESTORE payloads in depth.",
+    ),
+    _int(
+        "rdb-key-save-delay",
+        0,
+        INT_MIN,
+        INT_MAX,
+        "Microseconds to wait after each key of a snapshot, for tests.",
+        hidden=True,
+    ),
+    _int(
+        "key-load-delay",
+        0,
+        INT_MIN,
+        INT_MAX,
+        "Microseconds to wait after each key that is loaded, for tests.",
+        hidden=True,
+    ),
+    _int(
+        "loading-process-events-interval-bytes",
+        2 * 1024 * 1024,
+        1024,
+        INT_MAX,
+        "Bytes to load before clients are served in between.",
+        hidden=True,
+    ),
+]
+
+APPEND_ONLY_FILE: Final[list[Directive]] = [
+    _bool("appendonly", False, "Keep a log of all writes.", deny_loading=True),
+    Text(
+        "appendfilename",
+        "appendonly.aof",
+        "Base of the log's file names.",
+        mutable=False,
+        meaning=False,
+        check=check_log_name,
+    ),
+    Text(
+        "appenddirname",
+        "appendonlydir",
+        "Folder of the log's files.",
+        mutable=False,
+        meaning=False,
+        check=check_log_folder,
+    ),
+    _enum(
+        "appendfsync", "everysec", ("everysec", "always", "no"), "When the log is flushed to disk."
+    ),
+    _bool("no-appendfsync-on-rewrite", False, "Do not flush the log while it is rewritten."),
+    _int(
+        "auto-aof-rewrite-percentage", 100, 0, INT_MAX, "Growth in percent that rewrites the log."
+    ),
+    _memory(
+        "auto-aof-rewrite-min-size",
+        64 * 1024 * 1024,
+        0,
+        INT64_MAX,
+        "Size of the log below which it is not rewritten.",
+    ),
+    _bool("aof-load-truncated", True, "Load a log whose end is cut off."),
+    _bool("aof-use-rdb-preamble", True, "Write the base of the log as a snapshot."),
+    _bool("aof-timestamp-enabled", False, "Write times into the log."),
+    _bool("aof-rewrite-incremental-fsync", True, "Flush a rewritten log while it is written."),
+    _bool("aof-disable-auto-gc", False, "Keep files of the log that are not needed."),
+]
+
+REPLICATION: Final[list[Directive]] = [
+    MasterAddress(
+        "replicaof",
+        (),
+        "Host and port of the master to replicate.",
+        aliases=("slaveof",),
+        mutable=False,
+        multiple=True,
+        meaning=False,
+    ),
+    _text("masterauth", "Password to give to the master.", sensitive=True),
+    _text("masteruser", "User name to give to the master.", sensitive=True),
+    _bool(
+        "replica-serve-stale-data",
+        True,
+        "Serve clients while the master is out of reach.",
+        alias="slave-serve-stale-data",
+    ),
+    _bool(
+        "replica-read-only", True, "Refuse writes of clients on a replica.", alias="slave-read-only"
+    ),
+    _bool(
+        "replica-lazy-flush",
+        False,
+        "Free the old data set in the background after a full resync.",
+        alias="slave-lazy-flush",
+    ),
+    _bool(
+        "replica-ignore-maxmemory",
+        True,
+        "Let a replica evict only what the master evicts.",
+        alias="slave-ignore-maxmemory",
+    ),
+    _bool("replica-ignore-disk-write-errors", False, "Let a replica go on without a disk."),
+    _int(
+        "replica-priority",
+        100,
+        0,
+        INT_MAX,
+        "Rank for sentinels that choose a replica to promote; 0 for never.",
+        alias="slave-priority",
+    ),
+    _bool("replica-announced", True, "Let sentinels list this replica."),
+    _text("replica-announce-ip", "Address to report to the master.", alias="slave-announce-ip"),
+    _int(
+        "replica-announce-port",
+        0,
+        0,
+        65535,
+        "Port to report to the master.",
+        alias="slave-announce-port",
+    ),
+    _int(
+        "min-replicas-to-write",
+        0,
+        0,
+        INT_MAX,
+        "Replicas without which writes are refused.",
+        alias="min-slaves-to-write",
+    ),
+    _int(
+        "min-replicas-max-lag",
+        10,
+        0,
+        INT_MAX,
+        "Seconds of silence after which a replica does not count.",
+        alias="min-slaves-max-lag",
+    ),
+    _int(
+        "repl-ping-replica-period",
+        10,
+        1,
+        INT_MAX,
+        "Seconds between pings to replicas.",
+        alias="repl-ping-slave-period",
+    ),
+    _int("repl-timeout", 60, 1, INT_MAX, "Seconds of silence that end a replication link."),
+    _bool("repl-disable-tcp-nodelay", False, "Send replicas fewer, larger packets."),
+    _memory(
+        "repl-backlog-size",
+        1024 * 1024,
+        1,
+        INT64_MAX,
+        "Bytes of the write stream kept for partial resyncs.",
+    ),
+    _int(
+        "repl-backlog-ttl",
+        3600,
+        0,
+        INT64_MAX,
+        "Seconds without replicas after which that stream is dropped.",
+    ),
+    _bool("repl-diskless-sync", True, "Send full resyncs without a file."),
+    _int(
+        "repl-diskless-sync-delay", 5, 0, INT_MAX, "Seconds to wait for more replicas before one."
+    ),
+    _int(
+        "repl-diskless-sync-max-replicas",
+        0,
+        0,
+        INT_MAX,
+        "Replicas that end that wait; 0 for no number.",
+    ),
+    _enum(
+        "repl-diskless-load",
+        "disabled",
+        ("disabled", "on-empty-db", "swapdb"),
+        "When a full resync is loaded without a file.",
+        deny_loading=True,
+    ),
+    _enum(
+        "propagation-error-behavior",
+        "ignore",
+        ("ignore", "panic", "panic-on-replicas"),
+        "What to do if a replicated command fails.",
+    ),
+]
+
+CLUSTER: Final[list[Directive]] = [
+    _bool("cluster-enabled", False, "Run as a node of a cluster.", mutable=False),
+    Text(
+        "cluster-config-file",
+        "nodes.conf",
+        "File that holds the state of the cluster.",
+        mutable=False,
+        meaning=False,
+    ),
+    _int(
+        "cluster-node-timeout",
+        15000,
+        0,
+        INT64_MAX,
+        "Milliseconds of silence after which a node counts as failing.",
+    ),
+    _int(
+        "cluster-ping-interval",
+        1000,
+        0,
+        INT64_MAX,
+        "Milliseconds between pings to other nodes.",
+        hidden=True,
+    ),
+    _int("cluster-port", 0, 0, 65535, "Port of the bus; 0 for port + 10000.", mutable=False),
+    _int(
+        "cluster-replica-validity-factor",
+        10,
+        0,
+        INT_MAX,
+        "Multiples of the node timeout after which a replica's data is too old to take over.",
+        alias="cluster-slave-validity-factor",
+    ),
+    _int("cluster-migration-barrier", 1, 0, INT_MAX, "Replicas that a master never gives away."),
+    _bool("cluster-allow-replica-migration", True, "Let replicas move to masters without any."),
+    _bool("cluster-require-full-coverage", True, "Serve nothing while a slot is not covered."),
+    _bool(
+        "cluster-replica-no-failover",
+        False,
+        "Never take over unasked.",
+        alias="cluster-slave-no-failover",
+    ),
+    _bool("cluster-allow-reads-when-down", False, "Serve reads while the cluster is down."),
+    _bool("cluster-allow-pubsubshard-when-down", True, "Serve sharded pub/sub while it is down."),
+    _memory("cluster-link-sendbuf-limit", 0, 0, UINT64_MAX, "Bytes that may wait on a bus link."),
+    _text("cluster-announce-ip", "Address to tell other nodes."),
+    _int("cluster-announce-port", 0, 0, 65535, "Port to tell other nodes."),
+    _int("cluster-announce-tls-port", 0, 0, 65535, "TLS port to tell other nodes."),
+    _int("cluster-announce-bus-port", 0, 0, 65535, "Bus port to tell other nodes."),
+    Text(
+        "cluster-announce-hostname",
+        "",
+        "Host name to tell other nodes.",
+        absent_if_empty=True,
+        meaning=False,
+        check=check_host_name,
+    ),
+    Text(
+        "cluster-announce-human-nodename",
+        "",
+        "Name of this node in the logs of others.",
+        absent_if_empty=True,
+        meaning=False,
+        check=check_node_name,
+    ),
+    _enum(
+        "cluster-preferred-endpoint-type",
+        "ip",
+        ("ip", "hostname", "unknown-endpoint"),
+        "What redirections name.",
+    ),
+]
+
+TLS: Final[list[Directive]] = [
+    _int("tls-port", 0, 0, 65535, "Port for TLS connections; 0 for none."),
+    _text("tls-cert-file", "Certificate of the server."),
+    _text("tls-key-file", "Its private key."),
+    _text("tls-key-file-pass", "Passphrase of that key.", sensitive=True),
+    _text("tls-client-cert-file", "Certificate for connections that the server opens."),
+    _text("tls-client-key-file", "Its private key."),
+    _text("tls-client-key-file-pass", "Passphrase of that key.", sensitive=True),
+    _text("tls-dh-params-file", "Diffie-Hellman parameters."),
+    _text("tls-ca-cert-file", "Certificates that are trusted."),
+    _text("tls-ca-cert-dir", "Folder of certificates that are trusted."),
+    _enum(
+        "tls-auth-clients",
+        "yes",
+        ("no", "yes", "optional"),
+        "Whether clients have to show a certificate.",
+    ),
+    _bool("tls-replication", False, "Use TLS to the master."),
+    _bool("tls-cluster", False, "Use TLS on the cluster bus."),
+    _text("tls-protocols", "Versions of TLS that are allowed."),
+    _text("tls-ciphers", "Ciphers for TLS 1.2."),
+    _text("tls-ciphersuites", "Ciphers for TLS 1.3."),
+    _bool("tls-prefer-server-ciphers", False, "Choose the cipher by the server's order."),
+    _bool("tls-session-caching", True, "Resume TLS sessions."),
+    _int("tls-session-cache-size", 20 * 1024, 0, INT_MAX, "Sessions that are kept."),
+    _int("tls-session-cache-timeout", 300, 0, INT_MAX, "Seconds for which they are kept."),
+]
+
+ACCESS_AND_TRACKING: Final[list[Directive]] = [
+    Text("aclfile", "", "File with ACL users.", mutable=False, meaning=False),
+    _enum(
+        "acl-pubsub-default",
+        "resetchannels",
+        ("allchannels", "resetchannels"),
+        "Channels that a new ACL user may use.",
+    ),
+    _int("acllog-max-len", 128, 0, INT64_MAX, "Entries that ACL LOG keeps."),
+    _int(
+        "tracking-table-max-keys",
+        1000000,
+        0,
+        INT64_MAX,
+        "Keys remembered for client side caching.",
+    ),
+    _enum(
+        "enable-module-command",
+        "no",
+        ("no", "yes", "local"),
+        "Whether MODULE is allowed.",
+        mutable=False,
+    ),
+]
+
+TYPES_AND_SCRIPTS: Final[list[Directive]] = [
+    _int(
+        "busy-reply-threshold",
+        5000,
+        0,
+        INT64_MAX,
+        "Milliseconds after which a script counts as busy.",
+        alias="lua-time-limit",
+    ),
+    _int("list-compress-depth", 0, 0, INT_MAX, "Nodes at the ends of a list never compressed."),
+    _memory("hll-sparse-max-bytes", 3000, 0, INT64_MAX, "Size of a sparse HyperLogLog."),
+    _memory("stream-node-max-bytes", 4096, 0, INT64_MAX, "Bytes in one node of a stream."),
+    _int("stream-node-max-entries", 100, 0, INT64_MAX, "Entries in one node of a stream."),
+    Text("locale-collate", "", "Locale for SORT ALPHA; bytes are compared here.", meaning=False),
+]
+
+PROCESS: Final[list[Directive]] = [
+    _bool("set-proc-title", True, "Show the address in the process list.", mutable=False),
+    Text(
+        "proc-title-template",
+        "{title} {listen-addr} {server-mode}",
+        "How the process is shown there.",
+        meaning=False,
+        check=check_title_template,
+    ),
+    _text("bind-source-addr", "Local address of connections that the server opens."),
+    _int("socket-mark-id", 0, 0, UINT_MAX, "Mark of listening sockets.", mutable=False),
+    _int("io-threads", 1, 1, 128, "Threads for reading and writing.", mutable=False),
+    _bool("io-threads-do-reads", False, "Read in those threads too.", mutable=False),
+    _text("server-cpulist", "CPUs for the server.", alias="server_cpulist", mutable=False),
+    _text("bio-cpulist", "CPUs for background threads.", alias="bio_cpulist", mutable=False),
+    _text(
+        "aof-rewrite-cpulist",
+        "CPUs for rewriting the log.",
+        alias="aof_rewrite_cpulist",
+        mutable=False,
+    ),
+    _text("bgsave-cpulist", "CPUs for snapshots.", alias="bgsave_cpulist", mutable=False),
+    Enum(
+        "oom-score-adj",
+        "no",
+        ("no", "yes", "absolute"),
+        "Tell the kernel whom to kill first when memory runs out.",
+        meaning=False,
+        synonyms=(("relative", "yes"),),
+        listed=("no", "yes", "relative", "absolute"),
+    ),
+    OomScores(
+        "oom-score-adj-values",
+        ("0", "200", "800"),
+        "Scores for a master, a replica and a background child.",
+        multiple=True,
+        meaning=False,
+    ),
+    _bool("disable-thp", True, "Switch transparent huge pages off.", mutable=False),
+    Text("ignore-warnings", "", "Warnings about the system to pass over.", meaning=False),
+    _int("shutdown-timeout", 10, 0, INT_MAX, "Seconds a shutdown waits for replicas."),
+    _bool("activerehashing", True, "Spend time on rehashing unasked."),
+    _bool("jemalloc-bg-thread", True, "Let the allocator purge in a thread."),
+    Bool(
+        "activedefrag",
+        False,
+        "Defragment memory while running; cannot be switched on.",
+        meaning=False,
+        check=check_defragmentation,
+    ),
+    _memory(
+        "active-defrag-ignore-bytes",
+        100 * 1024 * 1024,
+        1,
+        INT64_MAX,
+        "Waste below which nothing is defragmented.",
+    ),
+    _int("active-defrag-threshold-lower", 10, 0, 1000, "Percent of waste to start at."),
+    _int("active-defrag-threshold-upper", 100, 0, 1000, "Percent of waste for full effort."),
+    _int("active-defrag-cycle-min", 1, 1, 99, "Least effort in percent of CPU time."),
+    _int("active-defrag-cycle-max", 25, 1, 99, "Full effort in percent of CPU time."),
+    _int(
+        "active-defrag-max-scan-fields",
+        1000,
+        1,
+        INT64_MAX,
+        "Fields of a value that are scanned at once.",
+    ),
+    _bool("crash-log-enabled", True, "Write a report when the server crashes."),
+    _bool("crash-memcheck-enabled", True, "Test memory when the server crashes."),
+    _bool("use-exit-on-panic", False, "Exit instead of abort on a panic.", hidden=True),
+    _int("watchdog-period", 0, 0, INT_MAX, "Milliseconds that trigger the watchdog.", hidden=True),
+    _text("debug-context", "Text to show in crash reports.", hidden=True),
+]
+
+SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
+    ("Snapshots", SNAPSHOTS),
+    ("Append-only file", APPEND_ONLY_FILE),
+    ("Replication", REPLICATION),
+    ("Cluster", CLUSTER),
+    ("TLS", TLS),
+    ("Access control and tracking", ACCESS_AND_TRACKING),
+    ("Types and scripts", TYPES_AND_SCRIPTS),
+    ("Process and allocator", PROCESS),
+]

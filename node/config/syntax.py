@@ -1,0 +1,226 @@
+r"""The syntax of redis.conf: words, quoting, memory sizes, numbers, option lists.
+
+A line is a list of words separated by blanks. A word may be quoted: in `"double quotes"` the
+escapes `\n \r \t \b \a \xHH` stand for bytes and a backslash before any other byte for that byte;
+in `'single quotes'` only `\'` is an escape. A closing quote ends its word, so a blank or the end of
+the line has to follow. Everything here is pure and works on bytes, because a password or a file
+name need not be UTF-8. The behaviour is that of `sdssplitargs`, `sdscatrepr` and `memtoull` in
+Redis (sds.c, util.c).
+"""
+
+import re
+from typing import Final
+
+_BLANKS: Final = b" \t\n\r\v\f"
+_ENDS_WORD: Final = b" \t\n\r"
+_QUOTED_ESCAPES: Final = {
+    ord("n"): ord("\n"),
+    ord("r"): ord("\r"),
+    ord("t"): ord("\t"),
+    ord("b"): ord("\b"),
+    ord("a"): ord("\a"),
+}
+_WRITTEN_ESCAPES: Final = {
+    ord("\\"): b"\\\\",
+    ord('"'): b'\\"',
+    ord("\n"): b"\\n",
+    ord("\r"): b"\\r",
+    ord("\t"): b"\\t",
+    ord("\a"): b"\\a",
+    ord("\b"): b"\\b",
+}
+_HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
+
+_INTEGER: Final = re.compile(r"(?:0|-?[1-9][0-9]*)\Z", re.ASCII)
+_LENIENT_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\Z", re.ASCII)
+_OCTAL: Final = re.compile(r"\s*[+-]?[0-7]+\Z", re.ASCII)
+_MEMORY: Final = re.compile(r"([0-9]*)([a-zA-Z]*)\Z", re.ASCII)
+_UNITS: Final = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1024,
+    "m": 1000 * 1000,
+    "mb": 1024 * 1024,
+    "g": 1000 * 1000 * 1000,
+    "gb": 1024 * 1024 * 1024,
+}
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+UINT64_MAX: Final = 2**64 - 1
+
+
+def decode(octets: bytes) -> str:
+    """The text of bytes from a file or a client; bytes that are not UTF-8 survive a round trip."""
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """The bytes that `decode` made the text from."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def split_words(line: bytes) -> list[bytes] | None:
+    """The words of a line, or None where quotes are not balanced. A NUL byte ends the line."""
+    end = line.find(b"\0")
+    if end >= 0:
+        line = line[:end]
+    words: list[bytes] = []
+    at = 0
+    while True:
+        while at < len(line) and line[at] in _BLANKS:
+            at += 1
+        if at == len(line):
+            return words
+        word = bytearray()
+        at = _read_word(line, at, word)
+        if at < 0:
+            return None
+        words.append(bytes(word))
+
+
+def _read_word(line: bytes, at: int, word: bytearray) -> int:
+    """Append the word at `at` to `word`; where it ended, or -1 for unbalanced quotes."""
+    while at < len(line):
+        byte = line[at]
+        if byte in _ENDS_WORD:
+            return at
+        if byte == 0x22:
+            return _read_double_quoted(line, at + 1, word)
+        if byte == 0x27:
+            return _read_single_quoted(line, at + 1, word)
+        word.append(byte)
+        at += 1
+    return at
+
+
+def _read_double_quoted(line: bytes, at: int, word: bytearray) -> int:
+    while at < len(line):
+        byte = line[at]
+        if byte == 0x22:
+            return _after_quote(line, at + 1)
+        if byte == 0x5C and at + 1 < len(line):
+            escaped = line[at + 1]
+            digits = line[at + 2 : at + 4]
+            if escaped == 0x78 and len(digits) == 2 and all(d in _HEX_DIGITS for d in digits):
+                word.append(int(digits, 16))
+                at += 4
+                continue
+            word.append(_QUOTED_ESCAPES.get(escaped, escaped))
+            at += 2
+            continue
+        word.append(byte)
+        at += 1
+    return -1
+
+
+def _read_single_quoted(line: bytes, at: int, word: bytearray) -> int:
+    while at < len(line):
+        byte = line[at]
+        if byte == 0x27:
+            return _after_quote(line, at + 1)
+        if byte == 0x5C and line[at + 1 : at + 2] == b"'":
+            word.append(0x27)
+            at += 2
+            continue
+        word.append(byte)
+        at += 1
+    return -1
+
+
+def _after_quote(line: bytes, at: int) -> int:
+    if at < len(line) and line[at] not in _BLANKS:
+        return -1
+    return at
+
+
+def quote(word: bytes) -> bytes:
+    """The word in double quotes, printable ASCII, such that `split_words` gives it back."""
+    out = bytearray(b'"')
+    for byte in word:
+        written = _WRITTEN_ESCAPES.get(byte)
+        if written is not None:
+            out += written
+        elif 0x20 <= byte < 0x7F:
+            out.append(byte)
+        else:
+            out += b"\\x%02x" % byte
+    out += b'"'
+    return bytes(out)
+
+
+def parse_integer(text: str) -> int | None:
+    """A signed 64-bit number as Redis's `string2ll` takes it: no blanks, no `+`, `-0` or `007`."""
+    if not _INTEGER.match(text):
+        return None
+    number = int(text) if len(text) <= 20 else INT64_MAX + 1
+    return number if INT64_MIN <= number <= INT64_MAX else None
+
+
+def parse_lenient_integer(text: str) -> int | None:
+    """A number as C's `strtoll` takes it: leading blanks, zeros and `+` allowed, clamped."""
+    if not _LENIENT_INTEGER.match(text) or len(text) > 4000:
+        return None
+    return max(INT64_MIN, min(INT64_MAX, int(text)))
+
+
+def parse_octal(text: str) -> int | None:
+    """An octal number as C's `strtoll` with base 8 takes it."""
+    if not _OCTAL.match(text) or len(text) > 4000:
+        return None
+    number = int(text, 8)
+    return number if INT64_MIN <= number <= INT64_MAX else None
+
+
+def parse_memory(text: str) -> int | None:
+    """Bytes from a memory size: digits and an optional unit (`b k kb m mb g gb`, any case).
+
+    `k m g` are powers of 1000 and `kb mb gb` powers of 1024. No digits count as 0, as in Redis. A
+    size that does not fit in 64 bits is refused, where Redis would clamp it or let it wrap around.
+    """
+    match = _MEMORY.match(text)
+    if match is None or len(match[1]) > 127:
+        return None
+    unit = _UNITS.get(match[2].lower())
+    if unit is None:
+        return None
+    size = int(match[1] or "0") * unit
+    return size if size <= UINT64_MAX else None
+
+
+def format_memory(size: int) -> str:
+    """A size in bytes as CONFIG REWRITE writes it: the largest of gb, mb, kb that divides it."""
+    for unit in ("gb", "mb", "kb"):
+        if size and size % _UNITS[unit] == 0:
+            return f"{size // _UNITS[unit]}{unit}"
+    return str(size)
+
+
+def options_text(arguments: list[bytes]) -> bytes:
+    """The config lines that command line arguments stand for: `--port 6380` is `port "6380"`.
+
+    The rules are those of redis-server's `main`: an argument that starts with `--` begins a new
+    line unless the option before it has no value yet (so a value may start with `--`), an argument
+    may hold both (`"--port 6380"`), every other argument is one quoted word, and `--save` directly
+    followed by another option or by nothing means `save ""`.
+    """
+    lines: list[bytes] = []
+    wants_value = False
+    for index, argument in enumerate(arguments):
+        if argument.startswith(b"--") and not wants_value:
+            line = argument[2:] + b" "
+            words = split_words(argument)
+            wants_value = words is not None and len(words) == 1
+            last = index == len(arguments) - 1
+            if wants_value and argument.lower() == b"--save":
+                if last or arguments[index + 1].startswith(b"--"):
+                    line += b'""'
+                    wants_value = False
+            lines.append(line)
+            continue
+        if not lines:
+            lines.append(b"")
+        lines[-1] += quote(argument) + b" "
+        wants_value = False
+    return b"\n".join(lines)
