@@ -1,0 +1,74 @@
+"""A map from bytes that is a dict while small and a Table beyond.
+
+It is the body of hash, set and sorted set.  A dict costs least and answers fastest; past SMALL elements its growth would become noticeable, and
+so would counting through it for a random element.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from random import Random
+from typing import TypeVar
+
+from node.values.collection import DICT_STEP, SMALL
+from node.values.table import ENTRY_BYTES, LOAD, Table, scan_bucket
+
+V = TypeVar("V")
+
+SCANNABLE = LOAD * 2
+"""A dict of up to so many elements is scanned in place, as one bucket; beyond, it gives way to a
+Table first, so that each step of an iteration looks at one bucket and not at everything."""
+
+STEP = [*DICT_STEP[: SMALL + 1], ENTRY_BYTES]
+"""What the n-th element adds to the map's cost, without the element itself; the last for all
+beyond.  A Table of few elements counts like a dict: the difference is small and passes."""
+
+
+def random_key(source: dict[bytes, V] | Table[V], rng: Random) -> bytes:
+    """Return a key, all being equally likely; IndexError when there is none."""
+    if isinstance(source, Table):
+        return source.random_key(rng)
+    count = len(source)
+    if count == 0:
+        raise IndexError("random element of an empty value")
+    return next(islice(source, int(rng.random() * count), None))
+
+
+def random_keys(source: dict[bytes, V] | Table[V], rng: Random, n: int) -> list[bytes]:
+    """Return n keys drawn independently, so that some may repeat."""
+    count = len(source)
+    if count == 0:
+        raise IndexError("random element of an empty value")
+    if n > 2 and (count <= SMALL or n >= count):
+        keys = list(source)
+        draw = rng.random
+        return [keys[int(draw() * count)] for _ in range(n)]
+    return [random_key(source, rng) for _ in range(n)]
+
+
+def sample_keys(source: dict[bytes, V] | Table[V], rng: Random, n: int) -> list[bytes]:
+    """Return n distinct keys, or all when there are fewer; every subset is equally likely."""
+    if n >= len(source):
+        return list(source)
+    if isinstance(source, Table):
+        return source.sample(rng, n)
+    if n == 1:
+        return [random_key(source, rng)]
+    return rng.sample(list(source), n)
+
+
+def scan_dict(source: dict[bytes, V], cursor: int, count: int) -> tuple[int, list[bytes]]:
+    """Scan a small dict in a Table's order, so that it may become one between two calls."""
+    if cursor == 0 and count >= len(source):
+        return 0, list(source)
+    following, keys = scan_bucket(source, cursor & ((1 << 48) - 1), max(count, 1))
+    return max(following, 0), keys
+
+
+def drain_map(source: dict[bytes, V] | Table[V], budget: int) -> int:
+    """Destroy about `budget` elements, a small dict in one go; return how many."""
+    if isinstance(source, Table):
+        return source.drain(budget)
+    removed = len(source)
+    source.clear()
+    return removed

@@ -1,0 +1,26 @@
+"""Strings: bytes, or a bytearray once APPEND, SETRANGE or SETBIT changed it in place."""
+
+from __future__ import annotations
+
+from node.values.collection import ALIGNED, OBJECT_BYTES
+from node.values.number import is_integer
+
+EMBEDDED = 44
+"""Up to this many bytes a string shares an allocation with its header in Redis ("embstr")."""
+
+
+def encoding(value: bytes | bytearray) -> str:
+    """Return what OBJECT ENCODING says: int, embstr or raw."""
+    if isinstance(value, bytearray):
+        return "raw"
+    if len(value) <= 20 and is_integer(value):
+        return "int"
+    return "embstr" if len(value) <= EMBEDDED else "raw"
+
+
+def memory(value: bytes | bytearray) -> int:
+    """Return what the object costs this process, in bytes."""
+    if isinstance(value, bytearray):
+        # The object, and a buffer of its own that grows by an eighth at a time.
+        return 64 + ((len(value) + (len(value) >> 4) + 24) & ALIGNED)
+    return (len(value) + OBJECT_BYTES) & ALIGNED
