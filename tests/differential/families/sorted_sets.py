@@ -1,0 +1,150 @@
+"""Sorted sets; blocking commands run inside MULTI here (`test_blocking` lets them block)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.differential.draws import draw_of, scan_of
+from tests.differential.families.lists import timeout
+from tests.differential.grammar import (
+    Command,
+    among,
+    counted,
+    counts,
+    either,
+    floats,
+    indexes,
+    integers,
+    keys,
+    members,
+    mostly,
+    optional,
+    options,
+    patterns,
+    sequence,
+    some,
+)
+from tests.differential.pair import as_numbers, in_transaction, scores
+
+key = keys(b"z1", b"z2", b"z3")
+bound = either(
+    floats,
+    floats.map(lambda words: [b"(" + words[0]]),
+    among(b"-inf", b"+inf", b"inf", b"(-inf", b"(1", b"(2", b"("),
+)
+lex_bound = either(
+    among(b"-", b"+", b"-", b"+", b"-x", b"", b"a"),
+    members.map(lambda words: [b"[" + words[0]]),
+    members.map(lambda words: [b"(" + words[0]]),
+)
+limit = sequence(b"LIMIT", indexes, indexes)
+end = among(b"MIN", b"MAX", b"min", b"max", b"x")
+draw_count = mostly(among(b"1", b"2", b"5", b"-3", b"-10"), among(b"0", b"x", b"1.5"))
+with_scores = optional(b"WITHSCORES")
+combine = options(
+    sequence(b"WEIGHTS", some(floats, most=2)),
+    sequence(b"AGGREGATE", among(b"SUM", b"MIN", b"MAX", b"max", b"x")),
+    most=2,
+)
+two_or_one = either(sequence(b"1", key), sequence(b"2", key, key), counted(key))
+blocking = in_transaction(as_numbers)
+# Members with one score, so that a range by lex means something.
+flat_members = some(sequence(b"0", members), most=5)
+
+COMMANDS: Final = [
+    Command("ZADD", key, some(floats, members, most=5), weight=5),
+    Command("ZADD", key, flat_members, weight=2),
+    Command(
+        "ZADD",
+        key,
+        options(b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"),
+        some(floats, members, most=2),
+        check=scores,
+        weight=4,
+    ),
+    Command("ZINCRBY", key, floats, members, check=scores),
+    Command("ZREM", key, some(members), weight=2),
+    Command("ZCARD", key),
+    Command("ZSCORE", key, members, check=scores),
+    Command("ZMSCORE", key, some(members), check=scores),
+    Command("ZRANK", key, members),
+    Command("ZREVRANK", key, members),
+    Command("ZCOUNT", key, bound, bound),
+    Command("ZLEXCOUNT", key, lex_bound, lex_bound),
+    Command("ZRANGE", key, indexes, indexes, with_scores, check=scores, weight=2),
+    Command("ZRANGE", key, b"0", b"-1", b"WITHSCORES", check=scores),
+    Command(
+        "ZRANGE",
+        key,
+        bound,
+        bound,
+        b"BYSCORE",
+        options(b"REV", limit, b"WITHSCORES"),
+        check=scores,
+        weight=2,
+    ),
+    Command("ZRANGE", key, lex_bound, lex_bound, b"BYLEX", options(b"REV", limit), check=scores),
+    Command(
+        "ZRANGE",
+        key,
+        either(indexes, bound, lex_bound),
+        either(indexes, bound, lex_bound),
+        options(b"REV", limit, b"WITHSCORES", b"BYLEX", b"BYSCORE"),
+        check=scores,
+    ),
+    Command("ZRANGEBYLEX", key, lex_bound, lex_bound, options(limit, most=1)),
+    Command("ZREVRANGEBYLEX", key, lex_bound, lex_bound, options(limit, most=1)),
+    Command("ZRANGEBYSCORE", key, bound, bound, options(limit, b"WITHSCORES"), check=scores),
+    Command("ZREVRANGEBYSCORE", key, bound, bound, options(limit, b"WITHSCORES"), check=scores),
+    Command("ZREVRANGE", key, indexes, indexes, with_scores, check=scores),
+    Command("ZRANGESTORE", key, key, indexes, indexes, options(b"REV", limit, b"WITHSCORES")),
+    Command("ZRANGESTORE", key, key, bound, bound, b"BYSCORE", options(b"REV", limit)),
+    Command("ZRANGESTORE", key, key, lex_bound, lex_bound, b"BYLEX", options(b"REV", limit)),
+    Command("ZREMRANGEBYLEX", key, lex_bound, lex_bound),
+    Command("ZREMRANGEBYRANK", key, indexes, indexes),
+    Command("ZREMRANGEBYSCORE", key, bound, bound),
+    Command("ZPOPMIN", key, optional(counts), check=scores),
+    Command("ZPOPMAX", key, optional(counts), check=scores),
+    Command("ZMPOP", counted(key), end, options(sequence(b"COUNT", counts), most=1), check=scores),
+    Command("ZDIFF", counted(key), with_scores, check=scores),
+    Command("ZINTER", two_or_one, combine, with_scores, check=scores, weight=2),
+    Command("ZUNION", two_or_one, combine, with_scores, check=scores, weight=2),
+    Command("ZDIFFSTORE", key, counted(key)),
+    Command("ZINTERSTORE", key, two_or_one, combine),
+    Command("ZUNIONSTORE", key, two_or_one, combine),
+    Command("ZUNIONSTORE", key, b"2", b"a:set", key, combine),
+    Command("ZINTERCARD", counted(key), options(sequence(b"LIMIT", counts), most=1)),
+    Command("ZRANDMEMBER", key, check=draw_of([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], pairs=True)),
+    Command(
+        "ZRANDMEMBER",
+        key,
+        draw_count,
+        check=draw_of([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], pairs=True),
+    ),
+    Command(
+        "ZRANDMEMBER",
+        key,
+        draw_count,
+        among(b"WITHSCORES", b"withscores", b"WITHVALUES"),
+        check=draw_of([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], pairs=True, with_values=True),
+    ),
+    Command(
+        "ZSCAN",
+        key,
+        b"0",
+        options(sequence(b"MATCH", patterns), sequence(b"COUNT", integers)),
+        check=scan_of(2, pairs=True),
+        weight=2,
+    ),
+    Command("BZPOPMIN", some(key), timeout, check=blocking),
+    Command("BZPOPMAX", some(key), timeout, check=blocking),
+    Command(
+        "BZMPOP",
+        timeout,
+        counted(key),
+        end,
+        options(sequence(b"COUNT", counts), most=1),
+        check=blocking,
+    ),
+    Command("DEL", key),
+]
