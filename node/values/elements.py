@@ -1,6 +1,6 @@
-"""A map from bytes that is a dict while small and a Table beyond.
+"""A map from bytes that is a dict while small and a Table beyond: the body of most collections.
 
-It is the body of hash, set and sorted set.  A dict costs least and answers fastest; past SMALL elements its growth would become noticeable, and
+A dict costs least and answers fastest; past SMALL elements its growth would become noticeable, and
 so would counting through it for a random element.
 """
 
