@@ -95,6 +95,11 @@ class Log:
         self._facility = code
         syslog.openlog(ident, syslog.LOG_PID | syslog.LOG_NDELAY | syslog.LOG_NOWAIT, code)
 
+    @property
+    def to_syslog(self) -> bool:
+        """Whether lines go to syslog too."""
+        return self._facility >= 0
+
     def debug(self, message: str) -> None:
         """For who works on the server."""
         self.write(DEBUG, message)

@@ -113,6 +113,10 @@ class Directive:
         """
         return [(encode(f"{self.name} {self.write(value)}"), value != self.default)]
 
+    def ignores(self, value: Value) -> bool:
+        """Whether somebody who sets this value expects what does not happen."""
+        return not self.meaning and value != self.default
+
     def bounds(self) -> str:
         """What values are allowed, for the reference."""
         return ""

@@ -220,7 +220,7 @@ class Config:
         return [
             directive.name
             for directive in self._primary.values()
-            if not directive.meaning and self._values[directive.name] != directive.default
+            if directive.ignores(self._values[directive.name])
         ]
 
     # Changing values while running

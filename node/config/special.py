@@ -75,6 +75,10 @@ class SavePoints(Directive):
         assert isinstance(current, tuple)
         return value if first or not value else current + value
 
+    def ignores(self, value: Value) -> bool:
+        """Who sets no save points gets none."""
+        return not self.meaning and value not in (self.default, ())
+
     def lines(self, value: Value) -> list[tuple[bytes, bool]]:
         """One line for each pair."""
         assert isinstance(value, tuple)
