@@ -25,8 +25,8 @@ file, and `-` for more lines from standard input. A later line wins over an earl
 
 - One directive a line: a name in any case, then its arguments, separated by blanks. Empty lines
   and lines that start with `#` say nothing.
-- An argument may be quoted: in `"…"`, `\\n \\r \\t \\a \\b \\xHH \\" \\\\` are escapes; in `'…'` only
-  `\\'` is one.
+- An argument may be quoted: in `"…"`, `\\n \\r \\t \\a \\b \\xHH \\" \\\\` are escapes; in `'…'`
+  only `\\'` is one.
 - A size is a number of bytes with an optional unit: `1k` is 1000, `1kb` 1024, and so on for `m`,
   `mb`, `g`, `gb`, in any case.
 - `include path` reads another file in its place. A path with `*`, `?` or `[` reads all files that

@@ -1,0 +1,247 @@
+"""The command line: `sentrio node`. The only module that imports all programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import trio
+
+from node import process
+from node.clock import SystemClock
+from node.commands.config import Configuration
+from node.component import Component
+from node.config import Config, ConfigError, ConfigFileError, UnreadableFile, make_config
+from node.log import ROLE_MASTER, Log
+from node.network import SystemNetwork
+from node.server import CannotListen, Server, watch_signals
+from node.version import REDIS_VERSION, SENTRIO_VERSION
+
+_NODE_HELP = """\
+Usage: sentrio node [/path/to/sentrio.conf] [options] [-]
+       sentrio node - (read config from stdin)
+       sentrio node -v or --version
+       sentrio node -h or --help
+
+Options are configuration directives: every `--name value ...` stands for a line after the end of
+the config file, and wins over it. docs/configuration.md lists them all.
+
+Examples:
+       sentrio node (run the server with default conf)
+       echo 'maxmemory 128mb' | sentrio node -
+       sentrio node /etc/sentrio/6379.conf
+       sentrio node --port 7777
+       sentrio node --port 7777 --bind 127.0.0.1 ::1
+       sentrio node /etc/sentrio.conf --loglevel verbose -
+       sentrio node /etc/sentrio.conf --loglevel verbose"""
+
+
+class _PassThrough(click.Command):
+    """A command that takes all its arguments as they are: its options are not click's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["arguments"] = tuple(args)
+        return []
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(SENTRIO_VERSION, "-v", "--version", prog_name="sentrio")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """A Redis-compatible data-structure server."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@main.command(
+    cls=_PassThrough,
+    add_help_option=False,
+    short_help="Run one data server; takes what redis-server takes.",
+)
+def node(arguments: tuple[str, ...]) -> NoReturn:
+    """Run one data server; takes what redis-server takes."""
+    sys.exit(run_node(arguments))
+
+
+def run_node(arguments: Sequence[str]) -> int:
+    """`sentrio node` with its arguments; the exit code."""
+    first = arguments[0] if arguments else ""
+    if first in ("-v", "--version"):
+        click.echo(
+            f"Sentrio server v={SENTRIO_VERSION} redis_version={REDIS_VERSION} "
+            f"bits={64 if sys.maxsize > 2**32 else 32} "
+            f"python={'.'.join(map(str, sys.version_info[:3]))}"
+        )
+        return 0
+    if first in ("-h", "--help"):
+        click.echo(_NODE_HELP)
+        return 0
+    if first in ("--test-memory", "--check-system"):
+        click.echo(
+            f"{first} is not available: Sentrio does not test hardware or the system; "
+            f"`redis-server {first}` does.",
+            err=True,
+        )
+        return 1
+    clock = SystemClock()
+    early = Log(clock)
+    config = make_config()
+    try:
+        read_configuration(config, arguments, early)
+        log = open_log(config, clock)
+        os.chdir(config.text("dir"))
+    except UnreadableFile as error:
+        early.warning(error.message)
+        return 1
+    except ConfigFileError as error:
+        click.echo(str(error), err=True)
+        return 1
+    except OSError as error:
+        early.warning(f"Fatal error, can't enter '{config.text('dir')}': {error.strerror}")
+        return 1
+    config.warn = log.warning
+    supervisor = process.Supervisor(config.text("supervised"), os.environ, log)
+    supervisor.starting()
+    background = config.boolean("daemonize") and not supervisor.kind
+    if background:
+        process.detach()
+        if not config.text("pidfile"):
+            config.adopt("pidfile", process.DEFAULT_PID_FILE)
+    process.greet(log, bool(arguments), "sentrio node")
+    for name in config.idle():
+        log.warning(f"The directive '{name}' is accepted, but has no effect in this version.")
+    pid_file = process.PidFile(config.text("pidfile"), log)
+    try:
+        return serve(config, log, clock, supervisor, pid_file)
+    except process.TooFewFiles as error:
+        log.warning(str(error))
+    except ConfigFileError as error:
+        click.echo(str(error), err=True)
+    return 1
+
+
+def read_configuration(config: Config, arguments: Sequence[str], log: Log) -> None:
+    """Read the file that the first argument names, then standard input, then the options.
+
+    The rules are redis-server's: a first argument without a leading `-` is the file, and a `-` as
+    the first or the last argument stands for standard input. Raises ConfigFileError.
+    """
+    rest = list(arguments)
+    if rest and not rest[0].startswith("-"):
+        config.file = str(Path(rest.pop(0)).absolute())
+        config.read_file(config.file)
+    from_input = False
+    for place in (0, -1):
+        if rest and rest[place] == "-":
+            from_input = True
+            rest.pop(place)
+    if from_input:
+        log.notice("Reading config from stdin")
+        config.read_text(sys.stdin.buffer.read(), "standard input")
+    config.read_options([os.fsencode(argument) for argument in rest])
+    config.check()
+
+
+def open_log(config: Config, clock: SystemClock) -> Log:
+    """The log that the configuration asks for. Raises ConfigFileError."""
+    path = config.text("logfile")
+    if path:
+        path = config.path("logfile")
+        try:
+            with Path(path).open("ab"):
+                pass
+        except OSError as error:
+            raise ConfigFileError(f"Can't open the log file: {error.strerror}") from None
+    log = Log(clock, level=config.text("loglevel"), path=path)
+    if config.boolean("syslog-enabled"):
+        log.open_syslog(config.text("syslog-ident"), config.text("syslog-facility"))
+    config.on_change("loglevel", lambda: log.set_level(config.text("loglevel")))
+    return log
+
+
+def build_components(server: Server) -> list[Component]:
+    """What a data server is made of besides its engine, in the order of installation."""
+    return [Configuration(server.engine)]
+
+
+def serve(
+    config: Config,
+    log: Log,
+    clock: SystemClock,
+    supervisor: process.Supervisor,
+    pid_file: process.PidFile,
+) -> int:
+    """Run the server until it is shut down; the exit code.
+
+    Raises ConfigFileError for a `rename-command` that cannot be, TooFewFiles.
+    """
+    log.role = ROLE_MASTER
+    config.adopt("maxclients", process.allow_clients(config.integer("maxclients"), log))
+    server = Server(config, log, clock, SystemNetwork(), build_components)
+    config.on_change("maxclients", lambda: allow_more_clients(config, log))
+    config.on_change("dir", lambda: enter_directory(config))
+    process.show_banner(
+        log, "standalone", config.integer("port"), config.boolean("always-show-logo")
+    )
+    process.warn_about_backlog(log, config.integer("tcp-backlog"))
+
+    def ready() -> None:
+        pid_file.write()
+        log.notice("Server initialized")
+        if server.ports:
+            log.notice("Ready to accept connections tcp")
+        if config.text("unixsocket"):
+            log.notice("Ready to accept connections unix")
+        supervisor.ready()
+
+    try:
+        trio.run(run_server, server, ready)
+    except CannotListen:
+        return 1
+    supervisor.stopping()
+    pid_file.remove()
+    return 0
+
+
+async def run_server(server: Server, ready: Callable[[], None]) -> None:
+    """Serve until SHUTDOWN or a signal. Raises CannotListen."""
+    failure: CannotListen | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_signals, server, server.stop)
+        try:
+            await server.run(ready=ready)
+        except CannotListen as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def allow_more_clients(config: Config, log: Log) -> None:
+    """Refuse a `maxclients` that the system has not enough open files for."""
+    wanted = config.integer("maxclients")
+    try:
+        possible = process.allow_clients(wanted, log)
+    except process.TooFewFiles as error:
+        raise ConfigError(str(error)) from None
+    if possible < wanted:
+        raise ConfigError(
+            "The operating system is not able to handle the specified number of clients, try "
+            f"with {possible}"
+        )
+
+
+def enter_directory(config: Config) -> None:
+    """Make `dir` the working directory of the process."""
+    try:
+        os.chdir(config.text("dir"))
+    except OSError as error:
+        raise ConfigError(error.strerror or str(error)) from None
+
+
+if __name__ == "__main__":
+    main(prog_name="sentrio")
