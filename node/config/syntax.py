@@ -177,7 +177,7 @@ def parse_memory(text: str) -> int | None:
     """Bytes from a memory size: digits and an optional unit (`b k kb m mb g gb`, any case).
 
     `k m g` are powers of 1000 and `kb mb gb` powers of 1024. No digits count as 0, as in Redis. A
-    size that does not fit in 64 bits is refused, where Redis would clamp it or let it wrap around.
+    size that does not fit in 64 bits becomes the largest that does.
     """
     match = _MEMORY.match(text)
     if match is None or len(match[1]) > 127:
@@ -185,8 +185,7 @@ def parse_memory(text: str) -> int | None:
     unit = _UNITS.get(match[2].lower())
     if unit is None:
         return None
-    size = int(match[1] or "0") * unit
-    return size if size <= UINT64_MAX else None
+    return min(int(match[1] or "0") * unit, UINT64_MAX)
 
 
 def format_memory(size: int) -> str:
