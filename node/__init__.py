@@ -1,0 +1,1 @@
+"""One data server: commands, keyspace, wire, and what a running node is made of."""

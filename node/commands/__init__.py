@@ -1,0 +1,1 @@
+"""The command families, one module per family as the field groups them."""

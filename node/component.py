@@ -1,0 +1,49 @@
+"""What a part of the server brings when it is installed into an engine.
+
+A component owns a piece of the server (pub/sub, persistence, replication, cluster mode …) and
+hands the engine everything that belongs to it: commands, configuration directives, sections of
+INFO, periodic work, a task of its own. The engine never knows a component by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from node.command import Group
+    from node.config import Directive
+    from node.engine import Engine
+    from node.information import Section
+    from node.session import Session
+
+
+class Component:
+    """Base of all components; every hook may be left as it is."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def groups(self) -> Sequence[Group]:
+        """Groups whose handlers are methods of this component."""
+        return ()
+
+    def directives(self) -> Sequence[Directive]:
+        """Configuration directives, declared before the configuration is read."""
+        return ()
+
+    def sections(self) -> Sequence[Section]:
+        """Sections of INFO."""
+        return ()
+
+    def tick(self, now_ns: int) -> None:
+        """Short periodic work, called ``hz`` times a second; must not take over a millisecond."""
+
+    def reset_statistics(self) -> None:
+        """CONFIG RESETSTAT: counters of this component start from zero."""
+
+    def session_closed(self, session: Session) -> None:
+        """A client has gone."""
+
+    async def run(self) -> None:
+        """The component's own task, if it has one; cancelled at shutdown."""

@@ -1,0 +1,51 @@
+"""Puts a data server together: which command families and components it has.
+
+Programs that want another set (cluster mode, a sentinel) pass further components, or compose their
+own.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from node.clock import Clock
+from node.command import Group
+from node.component import Component
+from node.config import Config
+from node.log import Log
+from node.network import Network
+from node.server import Server
+
+FAMILIES: Final[Sequence[Group]] = ()
+COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = ()
+
+
+def compose(
+    config: Config,
+    log: Log,
+    clock: Clock,
+    network: Network,
+    further: Sequence[Callable[[Server], Component]] = (),
+) -> Server:
+    """A server with everything that a data node has, and ``further`` components after that."""
+
+    def build(server: Server) -> list[Component]:
+        for group in FAMILIES:
+            server.engine.install_group(group)
+        return [make(server) for make in (*COMPONENTS, *further)]
+
+    return Server(config, log, clock, network, build)
+
+
+def tune_collector() -> None:
+    """Keep Python's cyclic collector away from the data.
+
+    Values hold no cycles. Young objects are still looked at (exceptions and tasks do make cycles),
+    in portions that take well under a millisecond; the full collection, which would walk all
+    keys, never comes.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 1_000_000_000)

@@ -1,0 +1,472 @@
+"""Executes commands: from an argument list to a reply in the session's ``out``.
+
+The way of a request, in order (:meth:`Engine.execute`, :meth:`Engine.admit`):
+
+1. look up the command and its subcommand; check the number of arguments;
+2. where something stands in the way (``gate`` of the session or the engine is not 0):
+   authentication, the guards that components have installed (routing, memory, state of
+   persistence and replication …) in the order of their stages, the restrictions of a subscribed
+   client, the queue of MULTI;
+3. call the handler;
+4. account: time, histogram, slow log, errors;
+5. settle what it left: the command log, then clients that wait for keys that appeared.
+
+The engine does no I/O: sessions are fed by whoever owns their connection, replies are encoded
+into ``Session.out``. Time comes from the clock that it is given.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from types import MethodType
+from typing import Final
+
+from node.blocking import Blocking, Wait
+from node.clock import Clock
+from node.command import NO_AUTH, NO_MULTI, Command, Group, Spec
+from node.command_log import CommandLog
+from node.component import Component
+from node.config import Config
+from node.keyspace import Database, Keyspace
+from node.log import Log
+from node.resp import NO_REPLY, QUEUED, Error, Reply, ReplyError, Status, encode
+from node.session import (
+    GATE_MULTI,
+    GATE_NO_TOUCH,
+    GATE_REPLY,
+    GATE_STRANGER,
+    GATE_SUBSCRIBED,
+    Queued,
+    Session,
+)
+
+# Why the engine must look twice at every request (``Engine.gate``).
+GATE_GUARDS: Final = 1 << 0
+GATE_OBSERVERS: Final = 1 << 1
+
+# The order in which guards are asked, that of Redis's processCommand.
+STAGE_ACL: Final = 10
+STAGE_ROUTE: Final = 20
+STAGE_MEMORY: Final = 30
+STAGE_DISK: Final = 40
+STAGE_REPLICA: Final = 50
+STAGE_LOADING: Final = 60
+STAGE_PAUSE: Final = 70
+
+# Returns None to let the command pass, otherwise the reply instead of it (an Error; NO_REPLY when
+# the guard has put the client aside).
+Guard = Callable[[Session, Command, list[bytes]], Reply]
+# Sees each command just before its handler runs (MONITOR).
+Observer = Callable[[Session, Command, list[bytes]], None]
+
+REFRESH_NS: Final = 1_000_000
+
+SUBSCRIBED_ALLOWED: Final = frozenset(
+    (
+        b"subscribe",
+        b"unsubscribe",
+        b"psubscribe",
+        b"punsubscribe",
+        b"ssubscribe",
+        b"sunsubscribe",
+        b"ping",
+        b"quit",
+        b"reset",
+    )
+)
+# What MULTI does not queue.
+UNQUEUED: Final = frozenset((b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"))
+
+
+class EngineStatistics:
+    """Counters that CONFIG RESETSTAT clears."""
+
+    __slots__ = ("commands", "errors", "error_counts", "unexpected")
+
+    def __init__(self) -> None:
+        self.commands = 0
+        self.errors = 0
+        self.error_counts: dict[bytes, int] = {}
+        self.unexpected = 0
+
+
+class Engine:
+    """The synchronous heart of a server: commands, keyspace, sessions."""
+
+    def __init__(self, config: Config, clock: Clock, log: Log, keyspace: Keyspace) -> None:
+        self.config = config
+        self.clock = clock
+        self.log = log
+        self.keyspace = keyspace
+        self.command_log = CommandLog()
+        self.blocking = Blocking(self)
+        self.components: list[Component] = []
+        # By lower-case name; ``_lookup`` knows upper case as well.
+        self.commands: dict[bytes, Command] = {}
+        self._lookup: dict[bytes, Command] = {}
+        self.sessions: dict[int, Session] = {}
+        self._next_session = 1
+        self.gate = 0
+        self._guards: list[tuple[int, int, Guard]] = []
+        self._observers: list[Observer] = []
+        self.statistics = EngineStatistics()
+        # The slow log and latency monitor: called for commands slower than ``slow_ns``.
+        self.slow_ns = 1 << 62
+        self.report_slow: Callable[[Session, Command, list[bytes], int], None] | None = None
+        self.started_ns = clock.monotonic_ns()  # of the server
+        self.ended_ns = self.started_ns  # of the last command: where the next one's time begins
+        self._refresh_ns = 0
+        self._dirty_seen = 0
+        self._deletions: list[tuple[int, list[bytes]]] = []
+        # Changes of a transaction or script, logged as one unit; None outside.
+        self._unit: list[tuple[int, list[bytes]]] | None = None
+        self.current: Session | None = None
+        keyspace.key_deleted = self._log_deletion
+        self.refresh()
+
+    # Composition.
+
+    def install(self, component: Component) -> None:
+        """Make ``component`` part of this engine."""
+        self.components.append(component)
+        for group in component.groups():
+            self.install_group(group, component)
+
+    def install_group(self, group: Group, owner: object | None = None) -> None:
+        """Add a group's commands; with ``owner`` its handlers are bound to it as methods."""
+        for spec in group.specs:
+            self._install(spec, owner)
+
+    def _install(self, spec: Spec, owner: object | None) -> None:
+        function = spec.function
+        if function is None:
+            handler: Callable[..., Reply] = _call_container
+        elif owner is not None:
+            handler = MethodType(function, owner)
+        else:
+            handler = function
+        command = Command(spec, handler)
+        container, bar, name = spec.name.partition("|")
+        if bar:
+            parent = self.commands[container.encode()]
+            if parent.subcommands is None:
+                parent.subcommands = {}
+            parent.subcommands[name.encode()] = command
+            command.container = parent
+            return
+        assert command.name not in self.commands, command.name
+        self.commands[command.name] = command
+        self._lookup[command.name] = command
+        self._lookup[command.name.upper()] = command
+
+    def rename(self, name: bytes, new: bytes) -> None:
+        """rename-command: ``name`` is from now on called ``new``, or gone when that is empty.
+
+        KeyError when there is no such command, ValueError when ``new`` is taken.
+        """
+        command = self.commands.pop(name.lower())
+        for known in [k for k, v in self._lookup.items() if v is command]:
+            del self._lookup[known]
+        new = new.lower()
+        if new:
+            if new in self.commands:
+                raise ValueError(new)
+            self.commands[new] = command
+            self._lookup[new] = command
+            self._lookup[new.upper()] = command
+
+    def add_guard(self, stage: int, guard: Guard) -> None:
+        """Ask ``guard`` about every request, in the order of stages."""
+        self._guards.append((stage, len(self._guards), guard))
+        self._guards.sort()
+        self.gate |= GATE_GUARDS
+
+    def remove_guard(self, guard: Guard) -> None:
+        self._guards = [entry for entry in self._guards if entry[2] != guard]
+        if not self._guards:
+            self.gate &= ~GATE_GUARDS
+
+    def add_observer(self, observer: Observer) -> None:
+        self._observers.append(observer)
+        self.gate |= GATE_OBSERVERS
+
+    def remove_observer(self, observer: Observer) -> None:
+        self._observers.remove(observer)
+        if not self._observers:
+            self.gate &= ~GATE_OBSERVERS
+
+    # Sessions.
+
+    def open_session(self) -> Session:
+        session = Session(self, self._next_session, self.keyspace.databases[0])
+        self._next_session += 1
+        session.created = session.active = self.clock.wall()
+        self.sessions[session.id] = session
+        return session
+
+    def close_session(self, session: Session) -> None:
+        """The client has gone: it waits, watches and listens no more."""
+        if session.blocked is not None:
+            self.blocking.cancel(session.blocked)
+        for component in self.components:
+            component.session_closed(session)
+        self.sessions.pop(session.id, None)
+        session.wake = None
+        session.close = None
+
+    # Time.
+
+    def refresh(self) -> None:
+        """Read the clocks; called at the start of each batch of requests."""
+        keyspace = self.keyspace
+        keyspace.now = int(self.clock.wall() * 1000)
+        keyspace.clock = keyspace.now // 1000 & 0xFFFFFF
+        self.ended_ns = self.clock.monotonic_ns()
+        self._refresh_ns = self.ended_ns + REFRESH_NS
+
+    # Execution.
+
+    def execute(self, session: Session, argv: list[bytes]) -> None:
+        """Run one request of ``session``; the reply, if any, is in its ``out`` afterwards."""
+        command = self._lookup.get(argv[0])
+        if command is None or command.subcommands is not None:
+            found = self.find_command(argv)
+            if type(found) is not Command:
+                self._reject(session, None, found)
+                return
+            command = found
+        argc = len(argv)
+        arity = command.arity
+        if arity != argc and (arity > 0 or argc < -arity):
+            self._reject(session, command, wrong_arity(command))
+            return
+        if session.gate or self.gate:
+            refusal = self.admit(session, command, argv)
+            if refusal is not None:
+                self.reply(session, refusal)
+                return
+            if session.gate & GATE_NO_TOUCH and command.name != b"touch":
+                self.keyspace.touching = False
+                self.reply(session, self.call(session, command, argv))
+                self.keyspace.touching = True
+                session.last_command = command
+                return
+        session.last_command = command
+        reply = self.call(session, command, argv)
+        if type(reply) is Status and not session.gate & GATE_REPLY:
+            session.out.append(reply.wire)
+        else:
+            self.reply(session, reply)
+
+    def call(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
+        """Run a command's handler, account for it and settle its effects; errors are replies."""
+        if self._observers:
+            for observer in self._observers:
+                observer(session, command, argv)
+        session.running = command
+        try:
+            reply = command.handler(session, argv)
+        except ReplyError as error:
+            command.failed += 1
+            self.count_error(error.text)
+            reply = Error(error.text)
+        except Exception:
+            # A bug must not take the other clients down.
+            command.failed += 1
+            self.statistics.unexpected += 1
+            self.log.warning(
+                "Unexpected error in '%s':\n%s" % (command.name.decode(), traceback.format_exc())
+            )
+            self.count_error(b"ERR")
+            reply = Error(b"ERR internal error in '%b', see the server's log" % command.name)
+        session.running = None
+        ended = self.clock.monotonic_ns()
+        taken = ended - self.ended_ns
+        self.ended_ns = ended
+        command.nanoseconds += taken
+        command.histogram[taken.bit_length()] += 1
+        self.statistics.commands += 1
+        if taken > self.slow_ns and self.report_slow is not None:
+            self.report_slow(session, command, argv, taken)
+        if self.keyspace.pending:
+            self.settle(session, argv)
+        if ended > self._refresh_ns and not session.in_exec:
+            self.refresh()
+        return reply
+
+    def find_command(self, argv: Sequence[bytes]) -> Command | Error:
+        """The command or subcommand that ``argv`` names, or the error that says there is none."""
+        command = self._lookup.get(argv[0])
+        if command is None:
+            command = self._lookup.get(argv[0].lower())
+            if command is None:
+                return unknown_command(argv)
+        if command.subcommands is None:
+            return command
+        if len(argv) < 2:
+            return command
+        subcommand = command.subcommands.get(argv[1].lower())
+        if subcommand is None:
+            if command.spec.function is not None:
+                return command
+            return Error(
+                b"ERR unknown subcommand '%b'. Try %b HELP." % (argv[1][:128], command.name.upper())
+            )
+        return subcommand
+
+    def admit(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
+        """Everything that may stand between a well-formed request and its handler.
+
+        None when it may run, otherwise the reply to give instead.
+        """
+        gate = session.gate
+        flags = command.flags
+        if gate & GATE_MULTI and flags & NO_MULTI:
+            return self._refuse(
+                session, command, Error(b"ERR Command not allowed inside a transaction")
+            )
+        if gate & GATE_STRANGER and not session.authenticated and not flags & NO_AUTH:
+            return self._refuse(session, command, Error(b"NOAUTH Authentication required."))
+        for _, _, guard in self._guards:
+            refusal = guard(session, command, argv)
+            if refusal is not None:
+                if refusal is NO_REPLY:
+                    return refusal
+                return self._refuse(session, command, refusal)
+        if (
+            gate & GATE_SUBSCRIBED
+            and session.protocol == 2
+            and command.name not in SUBSCRIBED_ALLOWED
+        ):
+            return self._refuse(
+                session,
+                command,
+                Error(
+                    b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / "
+                    b"QUIT / RESET are allowed in this context" % command.name
+                ),
+            )
+        if gate & GATE_MULTI and session.queue is not None and command.name not in UNQUEUED:
+            session.queue.append(Queued(command, argv))
+            session.queue_memory += sum(map(len, argv)) + 64 * len(argv)
+            return QUEUED
+        return None
+
+    def _refuse(self, session: Session, command: Command | None, refusal: Reply) -> Reply:
+        """Count a request that was refused before it ran; a transaction being queued fails."""
+        if command is not None:
+            command.rejected += 1
+        if type(refusal) is Error:
+            self.count_error(refusal.text)
+        if session.queue is not None:
+            session.queue_failed = True
+        return refusal
+
+    def _reject(self, session: Session, command: Command | None, refusal: Reply) -> None:
+        self.reply(session, self._refuse(session, command, refusal))
+
+    def reply(self, session: Session, reply: Reply) -> None:
+        """Queue ``reply`` for the client, unless it asked for silence (CLIENT REPLY)."""
+        if session.gate & GATE_REPLY and session.reply_mode:
+            if session.reply_mode == 2:
+                session.reply_mode = 0
+                session.set_gate(GATE_REPLY, False)
+                return
+            if session.reply_mode == 1:
+                return
+            session.reply_mode = 2  # CLIENT REPLY SKIP itself: the next reply is the one skipped
+            return
+        if reply is not NO_REPLY:
+            session.out.append(encode(reply, session.protocol))
+
+    def count_error(self, text: bytes) -> None:
+        """Count an error reply under its code (INFO errorstats)."""
+        statistics = self.statistics
+        statistics.errors += 1
+        code = text.split(b" ", 1)[0]
+        counts = statistics.error_counts
+        if code in counts or len(counts) < 128:
+            counts[code] = counts.get(code, 0) + 1
+
+    # What a command leaves behind.
+
+    def settle(self, session: Session, argv: list[bytes]) -> None:
+        """Log what has changed and serve those who waited for it."""
+        keyspace = self.keyspace
+        keyspace.pending = False
+        changes = self._deletions
+        if changes:
+            self._deletions = []
+        if keyspace.dirty != self._dirty_seen:
+            self._dirty_seen = keyspace.dirty
+            if self.command_log.readers:
+                effects = session.effects
+                db = session.db.index
+                if effects is None:
+                    changes.append((db, argv))
+                else:
+                    changes.extend([(db, effect) for effect in effects])
+        session.effects = None
+        if self._unit is not None:
+            self._unit.extend(changes)
+            return
+        if changes:
+            self.command_log.append(changes)
+        if keyspace.ready:
+            self.blocking.serve()
+
+    def settle_background(self) -> None:
+        """As :meth:`settle`, for work that no client asked for (expiry, eviction)."""
+        self.keyspace.pending = False
+        changes = self._deletions
+        self._deletions = []
+        self.command_log.append(changes)
+        if self.keyspace.ready:
+            self.blocking.serve()
+
+    def begin_unit(self) -> None:
+        """From here on changes are logged together (EXEC, scripts)."""
+        assert self._unit is None
+        self._unit = []
+
+    def end_unit(self) -> None:
+        changes = self._unit
+        self._unit = None
+        if changes:
+            self.command_log.append(changes)
+        if self.keyspace.ready:
+            self.blocking.serve()
+
+    def _log_deletion(self, db: Database, key: bytes) -> None:
+        if self.command_log.readers:
+            self._deletions.append((db.index, [b"DEL", key]))
+
+    def resume(self, wait: Wait) -> None:
+        """Run a waiting command again, since what it waits for may be there."""
+        session = wait.session
+        session.resumed = True
+        reply = self.call(session, wait.command, wait.argv)
+        session.resumed = False
+        if reply is not NO_REPLY and session.blocked is wait:
+            self.blocking.end(wait, reply)
+
+
+def _call_container(session: Session, argv: list[bytes]) -> Reply:
+    """A container command without a subcommand; the arity check lets none through."""
+    raise ReplyError(b"ERR wrong number of arguments")
+
+
+def wrong_arity(command: Command) -> Error:
+    return Error(b"ERR wrong number of arguments for '%b' command" % command.name)
+
+
+def unknown_command(argv: Sequence[bytes]) -> Error:
+    """Redis's text, with the beginning of the arguments (processCommand)."""
+    text = b"ERR unknown command '%b', with args beginning with: " % argv[0][:128]
+    shown = b""
+    for argument in argv[1:]:
+        if len(shown) >= 128:
+            break
+        shown += b"'%b' " % argument[: 128 - len(shown)]
+    return Error(text + shown)

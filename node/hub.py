@@ -1,0 +1,501 @@
+"""All client sockets, multiplexed by one trio task.
+
+The hub owns a poller (epoll) with all sockets in it and waits for the poller's own descriptor
+through trio. Once awake it serves whatever is ready without any task switch, as Redis's event loop
+does: read what is there, execute it, and when all ready sockets have been read, send the replies.
+Between the two stand the *barriers*: what must be true before a client may read its reply (the
+append-only file is synced, say) is made true once for the whole batch.
+
+While there is work the hub does not go back through trio for every batch. It polls again, waiting
+up to a millisecond itself, since a busy client's next request is usually nearer than that; but it
+lets the other tasks run at least every millisecond.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from node.engine import Engine
+from node.poller import READABLE, WRITABLE, Poller, open_poller
+from node.resp import RequestParser, encode_error
+from node.session import CLASS_NORMAL, CLASS_PUBSUB, CLASS_REPLICA, Session
+
+READ_SIZE: Final = 16 * 1024  # PROTO_IOBUF_LEN
+LARGE_READ_SIZE: Final = 1024 * 1024
+WRITE_LIMIT: Final = 64 * 1024  # NET_MAX_WRITES_PER_EVENT: then others get their turn
+ACCEPTS_PER_EVENT: Final = 1000
+PATIENCE: Final = 0.001
+TURN_NS: Final = 1_000_000
+# At most this many requests of one client are executed before other clients get their turn.
+REQUESTS_PER_TURN: Final = 1024
+
+
+class Limits:
+    """What one connection may use; hot copies of configuration directives."""
+
+    __slots__ = ("query_buffer", "bulk_size", "output", "max_clients", "keep_alive")
+
+    def __init__(self) -> None:
+        self.query_buffer = 1024 * 1024 * 1024
+        self.bulk_size = 512 * 1024 * 1024
+        # Client class -> (hard bytes, soft bytes, soft seconds); 0 is no limit.
+        self.output: list[tuple[int, int, int]] = [
+            (0, 0, 0),
+            (256 * 1024 * 1024, 64 * 1024 * 1024, 60),
+            (32 * 1024 * 1024, 8 * 1024 * 1024, 60),
+        ]
+        self.max_clients = 10000
+        self.keep_alive = 300
+
+
+class Statistics:
+    """Counters of the network since the start or CONFIG RESETSTAT."""
+
+    __slots__ = (
+        "accepted",
+        "refused",
+        "input",
+        "output",
+        "reads",
+        "writes",
+        "query_limit_cuts",
+        "output_limit_cuts",
+    )
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.refused = 0
+        self.input = 0
+        self.output = 0
+        self.reads = 0
+        self.writes = 0
+        self.query_limit_cuts = 0
+        self.output_limit_cuts = 0
+
+
+class Connection:
+    """A client's socket, what has come over it and what has still to go."""
+
+    __slots__ = ("hub", "sock", "fd", "session", "parser", "backlog", "unsent", "marked", "closed")
+
+    def __init__(self, hub: Hub, sock: socket.socket, session: Session) -> None:
+        self.hub = hub
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.session = session
+        self.parser = RequestParser(hub.limits.bulk_size)
+        # Requests that came while the client was blocked, or beyond its share of a turn.
+        self.backlog: deque[list[bytes]] = deque()
+        # Replies that the socket did not take yet; the poller tells when it does.
+        self.unsent: deque[bytes | memoryview] = deque()
+        self.marked = False
+        self.closed = False
+
+    def wake(self) -> None:
+        """Output was queued, or a wait is over."""
+        if not self.marked and not self.closed:
+            self.marked = True
+            self.hub.pending.append(self)
+            self.hub.nudge()
+
+    def close(self) -> None:
+        self.hub.drop(self)
+
+
+class Hub:
+    """The clients of one server."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.limits = Limits()
+        self.statistics = Statistics()
+        self.connections: dict[int, Connection] = {}
+        # Connections that have something to send, or to go on with.
+        self.pending: list[Connection] = []
+        # Run before replies are sent, once per batch.
+        self.barriers: list[Callable[[], None]] = []
+        # Told about each new connection before its first request; False refuses it (the reason
+        # must have been queued in the session's ``out``).
+        self.greet: Callable[[Connection], bool] | None = None
+        self.poller: Poller = open_poller()
+        self._listeners: dict[int, socket.socket] = {}
+        self._serving = False
+        # A byte in here wakes the loop when something is left to do that no socket tells of.
+        self._bell, self._bell_rope = socket.socketpair()
+        self._bell.setblocking(False)
+        self._bell_rope.setblocking(False)
+        self.poller.register(self._bell.fileno(), READABLE)
+
+    # Listening.
+
+    def add_listener(self, listener: socket.socket) -> None:
+        """Accept clients from a non-blocking listening socket, which the hub owns from now on."""
+        self._listeners[listener.fileno()] = listener
+        self.poller.register(listener.fileno(), READABLE)
+
+    @property
+    def listening(self) -> bool:
+        return bool(self._listeners)
+
+    def take_tcp_listeners(self) -> list[socket.socket]:
+        """Give the TCP listeners back to the caller; no client is accepted on them meanwhile."""
+        taken = [s for s in self._listeners.values() if s.family != socket.AF_UNIX]
+        for listener in taken:
+            del self._listeners[listener.fileno()]
+            self.poller.unregister(listener.fileno())
+        return taken
+
+    def remove_listeners(self) -> None:
+        for fd, listener in self._listeners.items():
+            self.poller.unregister(fd)
+            listener.close()
+        self._listeners.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_PER_EVENT):
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:
+                    self.engine.log.warning(f"Accepting client connection: {error.strerror}")
+                return
+            self._adopt(sock, peer)
+
+    def _adopt(self, sock: socket.socket, peer: object) -> None:
+        sock.setblocking(False)
+        if len(self.connections) >= self.limits.max_clients:
+            self.statistics.refused += 1
+            _send_and_close(sock, encode_error(b"ERR max number of clients reached"))
+            return
+        session = self.engine.open_session()
+        connection = Connection(self, sock, session)
+        session.fd = connection.fd
+        session.wake = connection.wake
+        session.close = connection.close
+        if sock.family == socket.AF_UNIX:
+            session.unix_socket = True
+            path = sock.getsockname()
+            session.address = session.local_address = b"%b:0" % path.encode(
+                errors="surrogateescape"
+            )
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            set_keep_alive(sock, self.limits.keep_alive)
+            session.address = format_address(peer)
+            session.local_address = format_address(sock.getsockname())
+        self.statistics.accepted += 1
+        if self.greet is not None and not self.greet(connection):
+            self.statistics.refused += 1
+            _send_and_close(sock, b"".join(session.out))
+            self.engine.close_session(session)
+            return
+        self.connections[connection.fd] = connection
+        self.poller.register(connection.fd, READABLE)
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        engine = self.engine
+        poll = self.poller.poll
+        fd = self.poller.fileno()
+        idle = True
+        yielded = engine.clock.monotonic_ns()
+        while True:
+            if idle:
+                await trio.lowlevel.wait_readable(fd)
+                yielded = engine.clock.monotonic_ns()
+            ready = poll(0 if self.pending else PATIENCE)
+            if not ready and not self.pending:
+                idle = True
+                continue
+            idle = False
+            self._serving = True
+            engine.refresh()
+            for fileno, events in ready:
+                connection = self.connections.get(fileno)
+                if connection is None:
+                    listener = self._listeners.get(fileno)
+                    if listener is not None:
+                        self._accept(listener)
+                    elif fileno == self._bell.fileno():
+                        self._bell.recv(4096)
+                    continue
+                if events & WRITABLE and connection.unsent:
+                    self._transmit(connection)
+                if events & ~WRITABLE:
+                    self._receive(connection)
+                    if engine.ended_ns - yielded > TURN_NS:
+                        self.flush()
+                        await trio.lowlevel.checkpoint()
+                        yielded = engine.clock.monotonic_ns()
+                        engine.refresh()
+            self.flush()
+            self._serving = False
+            if engine.ended_ns - yielded > TURN_NS:
+                await trio.lowlevel.checkpoint()
+                yielded = engine.clock.monotonic_ns()
+
+    def nudge(self) -> None:
+        """Something is pending; send it now if no batch is under way that will."""
+        if not self._serving:
+            self._serving = True
+            try:
+                self.flush()
+            finally:
+                self._serving = False
+            if self.pending:
+                self._bell_rope.send(b"!")
+
+    def _receive(self, connection: Connection) -> None:
+        parser = connection.parser
+        session = connection.session
+        if connection.closed or session.closing:
+            return
+        try:
+            data = connection.sock.recv(LARGE_READ_SIZE if parser.size > READ_SIZE else READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.drop(connection)
+            return
+        if not data:
+            self.drop(connection)
+            return
+        statistics = self.statistics
+        statistics.input += len(data)
+        statistics.reads += 1
+        session.request_bytes += len(data)
+        session.active = self.engine.keyspace.now / 1000
+        requests = parser.feed(data)
+        if connection.backlog or session.blocked is not None:
+            connection.backlog.extend(requests)
+            self._check_query_limit(connection)
+        elif len(requests) == 1:
+            self.engine.execute(session, requests[0])
+        else:
+            self._execute(connection, requests)
+        if parser.size > READ_SIZE:
+            self._check_query_limit(connection)
+        if parser.error is not None and not connection.backlog:
+            self._fail_protocol(connection)
+        if not connection.marked and not connection.closed:
+            connection.marked = True
+            self.pending.append(connection)
+
+    def _execute(self, connection: Connection, requests: list[list[bytes]]) -> None:
+        session = connection.session
+        execute = self.engine.execute
+        for i, argv in enumerate(requests):
+            execute(session, argv)
+            if session.blocked is not None or session.closing or session.killed:
+                if session.blocked is not None:
+                    connection.backlog.extend(requests[i + 1 :])
+                return
+
+    def _continue(self, connection: Connection) -> None:
+        """Execute what was kept back, as far as the client's share of a turn goes."""
+        session = connection.session
+        backlog = connection.backlog
+        count = 0
+        while backlog and session.blocked is None and not session.closing and not session.killed:
+            if count == REQUESTS_PER_TURN:
+                return
+            self.engine.execute(session, backlog.popleft())
+            count += 1
+        if connection.parser.error is not None and not backlog:
+            self._fail_protocol(connection)
+
+    def _fail_protocol(self, connection: Connection) -> None:
+        error = connection.parser.error
+        assert error is not None
+        session = connection.session
+        if session.closing:
+            return
+        self.engine.log.verbose(
+            f"Protocol error from client: {session.address.decode(errors='replace')}: "
+            f"{error.decode(errors='replace')}"
+        )
+        session.out.append(encode_error(b"ERR " + error))
+        session.closing = True
+
+    def _check_query_limit(self, connection: Connection) -> None:
+        size = connection.parser.size
+        for argv in connection.backlog:
+            size += sum(map(len, argv)) + 32
+        connection.session.query_size = size
+        if size > self.limits.query_buffer:
+            self.statistics.query_limit_cuts += 1
+            self.engine.log.warning(
+                "Closing client that reached max query buffer length: "
+                f"{connection.session.address.decode(errors='replace')}"
+            )
+            self.drop(connection)
+
+    # Sending.
+
+    def flush(self) -> None:
+        """Make the barriers true, then send what is pending, and go on with what was kept back."""
+        rounds = 0
+        while self.pending and rounds < 16:
+            rounds += 1
+            for barrier in self.barriers:
+                barrier()
+            batch = self.pending
+            self.pending = []
+            for connection in batch:
+                connection.marked = False
+                if connection.closed:
+                    continue
+                session = connection.session
+                if session.out:
+                    self._send(connection)
+                if session.killed or (session.closing and not connection.unsent):
+                    self.drop(connection)
+                elif connection.backlog and session.blocked is None:
+                    self._continue(connection)
+                    connection.marked = True
+                    self.pending.append(connection)
+
+    def _send(self, connection: Connection) -> None:
+        session = connection.session
+        out = session.out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        session.out = []
+        size = len(data)
+        session.reply_bytes += size
+        if connection.unsent:
+            connection.unsent.append(data)
+            session.out_size += size
+        else:
+            try:
+                sent = connection.sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.drop(connection)
+                return
+            self.statistics.output += sent
+            self.statistics.writes += 1
+            if sent == size:
+                return
+            connection.unsent.append(memoryview(data)[sent:])
+            session.out_size = size - sent
+            self.poller.modify(connection.fd, READABLE | WRITABLE)
+        self.check_output_limit(connection)
+
+    def _transmit(self, connection: Connection) -> None:
+        """Send more of what the socket did not take before."""
+        unsent = connection.unsent
+        session = connection.session
+        budget = WRITE_LIMIT
+        while unsent and budget > 0:
+            data = unsent[0]
+            try:
+                sent = connection.sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self.drop(connection)
+                return
+            self.statistics.output += sent
+            self.statistics.writes += 1
+            session.out_size -= sent
+            budget -= sent
+            if sent == len(data):
+                unsent.popleft()
+            else:
+                unsent[0] = memoryview(data)[sent:]
+        if not unsent:
+            self.poller.modify(connection.fd, READABLE)
+            if session.closing:
+                self.drop(connection)
+
+    def check_output_limit(self, connection: Connection) -> None:
+        """Cut a client off that does not read its replies (client-output-buffer-limit)."""
+        session = connection.session
+        kind = session.client_class
+        if kind == CLASS_NORMAL and session.subscriptions:
+            kind = CLASS_PUBSUB
+        hard, soft, seconds = self.limits.output[kind]
+        size = session.out_size
+        exceeded = hard > 0 and size >= hard
+        if soft > 0 and size >= soft:
+            now = self.engine.keyspace.now / 1000
+            if session.soft_limit_since == 0.0:
+                session.soft_limit_since = now
+            elif now - session.soft_limit_since > seconds:
+                exceeded = True
+        else:
+            session.soft_limit_since = 0.0
+        if exceeded:
+            self.statistics.output_limit_cuts += 1
+            self.engine.log.warning(
+                "Client scheduled to be closed ASAP for overcoming of output buffer limits: "
+                f"id={session.id} addr={session.address.decode(errors='replace')} omem={size}"
+            )
+            self.drop(connection)
+
+    # Ending.
+
+    def drop(self, connection: Connection) -> None:
+        """Close the socket and forget the client."""
+        if connection.closed:
+            return
+        connection.closed = True
+        connection.session.killed = True
+        del self.connections[connection.fd]
+        self.poller.unregister(connection.fd)
+        connection.sock.close()
+        connection.backlog.clear()
+        connection.unsent.clear()
+        self.engine.close_session(connection.session)
+
+    def close(self) -> None:
+        """Close all sockets; what is still to be sent is tried once."""
+        self.remove_listeners()
+        for connection in list(self.connections.values()):
+            self.drop(connection)
+        self.poller.close()
+        self._bell.close()
+        self._bell_rope.close()
+
+
+def _send_and_close(sock: socket.socket, data: bytes) -> None:
+    try:
+        sock.send(data)
+    except OSError:
+        pass
+    sock.close()
+
+
+def set_keep_alive(sock: socket.socket, interval: int) -> None:
+    """TCP keep-alive as Redis sets it (anetKeepAlive): probes after ``interval`` seconds; 0 none."""
+    if interval == 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, interval // 3))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def format_address(address: object) -> bytes:
+    """``ip:port``, IPv6 in brackets, as CLIENT LIST shows it."""
+    assert isinstance(address, tuple)
+    host, port = address[0], address[1]
+    if ":" in host:
+        return b"[%b]:%d" % (host.encode(), port)
+    return b"%b:%d" % (host.encode(), port)
+
+
+__all__ = ["CLASS_REPLICA", "Connection", "Hub", "Limits", "Statistics", "format_address"]

@@ -1,0 +1,674 @@
+"""Databases: what is stored under which key, until when, and who must hear of a change.
+
+A database is a list of *buckets* that grows by linear hashing on Python's keyed hash of the key:
+one bucket is split or merged at a time, so that no insertion ever stops the server for a rehash,
+and a bucket is small enough to be walked in one go. A bucket holds three dicts side by side:
+
+- ``values``: key -> value (``bytes``, ``bytearray`` or a :class:`~node.values.collection.Collection`),
+- ``clocks``: key -> when it was last used (LRU clock), or how often (LFU counter),
+- ``deadlines``: key -> Unix milliseconds at which it expires; None while no key of the bucket does.
+
+The address of a key is computed once and serves all three. Cursors of SCAN are positions in the
+order of bit-reversed hashes, in which a bucket is a contiguous interval however far the table has
+grown; that gives Redis's guarantee (what is there throughout is returned) for any sequence of
+splits and merges between two calls.
+
+What happens to a key is said once, by :meth:`Database.changed`: it counts the change, keeps the
+memory account, fails transactions that WATCH the key, and emits the keyspace event.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from node.values.collection import Collection, Limits
+
+if TYPE_CHECKING:
+    from node.blocking import Wait
+
+Value = bytes | bytearray | Collection
+
+# Classes of keyspace events (notify-keyspace-events), with Redis's bits.
+EVENT_KEYSPACE: Final = 1 << 0  # K
+EVENT_KEYEVENT: Final = 1 << 1  # E
+EVENT_GENERIC: Final = 1 << 2  # g
+EVENT_STRING: Final = 1 << 3  # $
+EVENT_LIST: Final = 1 << 4  # l
+EVENT_SET: Final = 1 << 5  # s
+EVENT_HASH: Final = 1 << 6  # h
+EVENT_ZSET: Final = 1 << 7  # z
+EVENT_EXPIRED: Final = 1 << 8  # x
+EVENT_EVICTED: Final = 1 << 9  # e
+EVENT_STREAM: Final = 1 << 10  # t
+EVENT_KEY_MISS: Final = 1 << 11  # m
+EVENT_MODULE: Final = 1 << 13  # d
+EVENT_NEW: Final = 1 << 14  # n
+
+# Average entries per bucket beyond which one more bucket is split, below which two are merged.
+SPLIT_LOAD: Final = 48
+MERGE_LOAD: Final = 12
+# RANDOMKEY accepts an entry with a chance in proportion to its bucket's size; no bucket gets
+# near this many entries, since the hash is keyed.
+LARGEST_BUCKET: Final = 320
+
+# What a key costs beside the key and value objects: entries of two dicts at their average load,
+# and the bucket's share.
+ENTRY_MEMORY: Final = 88
+DEADLINE_MEMORY: Final = 72
+
+POSITION_BITS: Final = 48
+_POSITION_MASK: Final = (1 << POSITION_BITS) - 1
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+# Collections with more elements than this are freed bit by bit (LAZYFREE_THRESHOLD).
+LAZY_FREE_SIZE: Final = 64
+
+
+def position(key: bytes) -> int:
+    """Where ``key`` stands in the order that SCAN walks: its hash's low 48 bits, reversed."""
+    low = (hash(key) & _POSITION_MASK).to_bytes(6, "little")
+    return int.from_bytes(low.translate(_REVERSED), "big")
+
+
+def object_memory(value: Value) -> int:
+    """Bytes that CPython takes for ``value``."""
+    if type(value) is bytes:
+        return (len(value) + 48) & ~15
+    if type(value) is bytearray:
+        return 64 + ((len(value) + 16) & ~15)
+    return value.memory  # type: ignore[union-attr]
+
+
+class Bucket:
+    """The keys of one address."""
+
+    __slots__ = ("values", "clocks", "deadlines")
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, Value] = {}
+        self.clocks: dict[bytes, int] = {}
+        self.deadlines: dict[bytes, int] | None = None
+
+
+class Statistics:
+    """Counters of the keyspace since the start or CONFIG RESETSTAT."""
+
+    __slots__ = (
+        "hits",
+        "misses",
+        "expired",
+        "expired_time_cap_reached",
+        "expire_cycle_cpu_ns",
+        "evicted",
+        "lazy_freed",
+    )
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.expired = 0
+        self.expired_time_cap_reached = 0
+        self.expire_cycle_cpu_ns = 0
+        self.evicted = 0
+        self.lazy_freed = 0
+
+
+class Keyspace:
+    """All databases, and what they share.
+
+    ``now`` (Unix milliseconds) and ``clock`` (LRU clock, seconds) stand still while a command
+    runs. ``dirty`` counts changes as Redis's ``server.dirty`` does; ``pending`` tells the engine
+    that the command left something to settle (log, waiters).
+    """
+
+    __slots__ = (
+        "databases",
+        "limits",
+        "now",
+        "clock",
+        "lfu",
+        "touching",
+        "dirty",
+        "pending",
+        "notify_flags",
+        "notify",
+        "key_deleted",
+        "ready",
+        "statistics",
+        "random",
+        "expiring",
+        "trash",
+        "trash_memory",
+        "on_touch",
+        "lfu_log_factor",
+        "lfu_decay_minutes",
+    )
+
+    def __init__(self, count: int, limits: Limits, seed: int | None = None) -> None:
+        self.limits = limits
+        self.now = 0
+        self.clock = 0
+        self.lfu = False
+        self.touching = True
+        self.dirty = 0
+        self.pending = False
+        self.notify_flags = 0
+        # (event class, event, key, database index): set by the pub/sub component.
+        self.notify: Callable[[int, bytes, bytes, int], None] = _ignore_event
+        # (database, key, reason): an expired or evicted key went by itself; the engine logs it.
+        self.key_deleted: Callable[[Database, bytes], None] = _ignore_deletion
+        # Keys that appeared and that clients wait for, in order.
+        self.ready: list[tuple[Database, bytes]] = []
+        self.statistics = Statistics()
+        self.random = random.Random(seed)
+        # False where keys must not be deleted on their own account (replicas, loading): they are
+        # only hidden once their time has come.
+        self.expiring = True
+        self.trash: list[Collection | Buckets] = []
+        self.trash_memory = 0
+        # (database, key): called for each change, for client tracking.
+        self.on_touch: Callable[[Database, bytes], None] | None = None
+        self.lfu_log_factor = 10
+        self.lfu_decay_minutes = 1
+        self.databases = [Database(self, i) for i in range(count)]
+
+    @property
+    def used_memory(self) -> int:
+        """Bytes held for data, the trash included."""
+        used = self.trash_memory
+        for db in self.databases:
+            used += db.memory
+        return used
+
+    def discard(self, value: Value) -> None:
+        """Let go of a value that no key holds any more; a large one goes bit by bit."""
+        if isinstance(value, Collection) and len(value) > LAZY_FREE_SIZE:
+            self.trash.append(value)
+            self.trash_memory += value.accounted
+
+    def drain(self, budget: int) -> bool:
+        """Free up to about ``budget`` discarded elements; True when nothing is left."""
+        trash = self.trash
+        if trash:
+            value = trash[-1]
+            before = value.memory
+            if value.drain(budget):
+                trash.pop()
+                self.statistics.lazy_freed += 1
+                self.trash_memory -= before
+            else:
+                self.trash_memory -= before - value.memory
+        if not trash:
+            self.trash_memory = 0
+            return True
+        return False
+
+    def swap(self, first: int, second: int) -> None:
+        """SWAPDB: exchange two databases' data; waiters and watchers stay with the number."""
+        if first != second:
+            self.databases[first].exchange(self.databases[second])
+
+    # The LFU counter: 16 bits of minutes, 8 bits of a logarithmic count (Redis's evict.c).
+
+    def lfu_fresh(self) -> int:
+        """The counter of a new key: LFU_INIT_VAL, so that it is not evicted at once."""
+        return (self.now // 60000 & 0xFFFF) << 8 | 5
+
+    def lfu_decayed(self, counter: int) -> int:
+        """The 8-bit count of ``counter`` after the decay of the minutes since."""
+        count = counter & 255
+        if self.lfu_decay_minutes == 0:
+            return count
+        minutes = (self.now // 60000 - (counter >> 8)) & 0xFFFF
+        return max(0, count - minutes // self.lfu_decay_minutes)
+
+    def lfu_used(self, counter: int) -> int:
+        """``counter`` after one more use."""
+        count = self.lfu_decayed(counter)
+        if count < 255:
+            base = max(0, count - 5)
+            if self.random.random() < 1.0 / (base * self.lfu_log_factor + 1):
+                count += 1
+        return (self.now // 60000 & 0xFFFF) << 8 | count
+
+
+def _ignore_event(event_class: int, event: bytes, key: bytes, db: int) -> None:
+    return None
+
+
+def _ignore_deletion(db: Database, key: bytes) -> None:
+    return None
+
+
+class Buckets:
+    """The buckets of a flushed database, on their way out (same ``drain`` as a collection)."""
+
+    __slots__ = ("buckets", "memory", "keyspace")
+
+    def __init__(self, keyspace: Keyspace, buckets: list[Bucket], memory: int) -> None:
+        self.keyspace = keyspace
+        self.buckets = buckets
+        self.memory = memory
+
+    def __len__(self) -> int:
+        return len(self.buckets)
+
+    def drain(self, budget: int) -> bool:
+        buckets = self.buckets
+        share = self.memory // max(1, len(buckets))
+        while buckets and budget > 0:
+            bucket = buckets.pop()
+            budget -= len(bucket.values)
+            self.memory -= share
+            for value in bucket.values.values():
+                if isinstance(value, Collection) and len(value) > LAZY_FREE_SIZE:
+                    # Goes to the bottom, since only the top of the trash is being worked on.
+                    self.keyspace.trash.insert(0, value)
+                    self.keyspace.trash_memory += value.accounted
+                    self.memory -= value.accounted
+        return not buckets
+
+
+class Database:
+    """One numbered database."""
+
+    __slots__ = (
+        "index",
+        "keyspace",
+        "buckets",
+        "mask",
+        "size",
+        "count",
+        "volatile",
+        "memory",
+        "versions",
+        "waiters",
+        "expire_cursor",
+    )
+
+    def __init__(self, keyspace: Keyspace, index: int) -> None:
+        self.keyspace = keyspace
+        self.index = index
+        self.buckets: list[Bucket] = [Bucket()]
+        self.mask = 1
+        self.size = 1  # buckets
+        self.count = 0  # keys
+        self.volatile = 0  # keys with a deadline
+        self.memory = 0
+        # WATCHed keys -> version; present only while someone watches (see transactions).
+        self.versions: dict[bytes, int] = {}
+        # Keys that clients are blocked on -> their waits, in order of arrival.
+        self.waiters: dict[bytes, dict[Wait, None]] = {}
+        self.expire_cursor = 0
+
+    # Looking up.
+
+    def find(self, key: bytes) -> Value | None:
+        """The value of ``key`` for a command that reads it: counted as hit or miss, and used."""
+        i = hash(key) & self.mask
+        if i >= self.size:
+            i &= self.mask >> 1
+        bucket = self.buckets[i]
+        value = bucket.values.get(key)
+        keyspace = self.keyspace
+        if value is not None:
+            if bucket.deadlines is None or not self._is_due(bucket, key):
+                if keyspace.touching:
+                    if keyspace.lfu:
+                        bucket.clocks[key] = keyspace.lfu_used(bucket.clocks[key])
+                    else:
+                        bucket.clocks[key] = keyspace.clock
+                keyspace.statistics.hits += 1
+                return value
+        keyspace.statistics.misses += 1
+        if keyspace.notify_flags & EVENT_KEY_MISS:
+            keyspace.notify(EVENT_KEY_MISS, b"keymiss", key, self.index)
+        return None
+
+    def find_for_write(self, key: bytes) -> Value | None:
+        """The value of ``key`` for a command that may change it: used, not counted."""
+        i = hash(key) & self.mask
+        if i >= self.size:
+            i &= self.mask >> 1
+        bucket = self.buckets[i]
+        value = bucket.values.get(key)
+        if value is not None:
+            if bucket.deadlines is not None and self._is_due(bucket, key):
+                return None
+            keyspace = self.keyspace
+            if keyspace.touching:
+                if keyspace.lfu:
+                    bucket.clocks[key] = keyspace.lfu_used(bucket.clocks[key])
+                else:
+                    bucket.clocks[key] = keyspace.clock
+        return value
+
+    def peek(self, key: bytes) -> Value | None:
+        """The value of ``key``; neither counted nor used. An expired key is not there."""
+        bucket = self.bucket_of(key)
+        value = bucket.values.get(key)
+        if value is not None and bucket.deadlines is not None and self._is_due(bucket, key):
+            return None
+        return value
+
+    def bucket_of(self, key: bytes) -> Bucket:
+        i = hash(key) & self.mask
+        if i >= self.size:
+            i &= self.mask >> 1
+        return self.buckets[i]
+
+    def _is_due(self, bucket: Bucket, key: bytes) -> bool:
+        """True when ``key`` has expired; it is deleted then, unless this is not for us to do."""
+        deadlines = bucket.deadlines
+        if deadlines is None:
+            return False
+        deadline = deadlines.get(key)
+        if deadline is None or deadline > self.keyspace.now:
+            return False
+        if self.keyspace.expiring:
+            self.expire(key)
+        return True
+
+    def expire(self, key: bytes) -> None:
+        """Delete ``key`` because its time has come, with all that belongs to it."""
+        keyspace = self.keyspace
+        self.delete(key)
+        keyspace.statistics.expired += 1
+        keyspace.pending = True
+        if self.versions and key in self.versions:
+            self.versions[key] += 1
+        keyspace.key_deleted(self, key)
+        if keyspace.notify_flags & EVENT_EXPIRED:
+            keyspace.notify(EVENT_EXPIRED, b"expired", key, self.index)
+        if keyspace.on_touch is not None:
+            keyspace.on_touch(self, key)
+
+    # Changing.
+
+    def put(self, key: bytes, value: Value, keep_ttl: bool = False) -> None:
+        """Store ``value`` under ``key``, whatever was there; its deadline goes unless kept.
+
+        Says nothing to anyone: the handler calls :meth:`changed` afterwards.
+        """
+        i = hash(key) & self.mask
+        if i >= self.size:
+            i &= self.mask >> 1
+        bucket = self.buckets[i]
+        values = bucket.values
+        old = values.get(key)
+        if old is not None and bucket.deadlines is not None and key in bucket.deadlines:
+            if self._is_due(bucket, key):
+                old = None
+                bucket = self.bucket_of(key)
+                values = bucket.values
+            elif not keep_ttl:
+                self.persist(key)
+        values[key] = value
+        if old is None:
+            self._account_new(bucket, key, value)
+            return
+        if self.keyspace.touching and not self.keyspace.lfu:
+            bucket.clocks[key] = self.keyspace.clock
+        if type(value) is bytes and type(old) is bytes:
+            self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
+        elif old is not value:
+            if isinstance(old, Collection):
+                self.memory -= old.accounted
+                self.keyspace.discard(old)
+            else:
+                self.memory -= object_memory(old)
+            memory = object_memory(value)
+            self.memory += memory
+            if isinstance(value, Collection):
+                value.accounted = memory
+
+    def _account_new(self, bucket: Bucket, key: bytes, value: Value) -> None:
+        keyspace = self.keyspace
+        bucket.clocks[key] = keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock
+        self.count += 1
+        if type(value) is bytes:
+            memory = (len(value) + 48) & ~15
+        else:
+            memory = object_memory(value)
+            if isinstance(value, Collection):
+                value.accounted = memory
+        self.memory += ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        if self.waiters and key in self.waiters:
+            keyspace.ready.append((self, key))
+            keyspace.pending = True
+        if keyspace.notify_flags & EVENT_NEW:
+            keyspace.notify(EVENT_NEW, b"new", key, self.index)
+        if self.count > self.size * SPLIT_LOAD:
+            self._split()
+
+    def delete(self, key: bytes) -> bool:
+        """Remove ``key`` without a word; True if it was there (expired or not)."""
+        bucket = self.bucket_of(key)
+        value = bucket.values.pop(key, None)
+        if value is None:
+            return False
+        del bucket.clocks[key]
+        deadlines = bucket.deadlines
+        if deadlines is not None and deadlines.pop(key, None) is not None:
+            self._forget_deadline(bucket)
+        self.count -= 1
+        memory = value.accounted if isinstance(value, Collection) else object_memory(value)
+        self.memory -= ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        self.keyspace.discard(value)
+        if self.count < self.size * MERGE_LOAD and self.size > 1:
+            self._merge()
+        return True
+
+    def changed(
+        self, key: bytes, value: Collection | None, event_class: int, event: bytes, dirty: int = 1
+    ) -> None:
+        """Say that a command changed ``key``: the one place where a change becomes known.
+
+        ``value`` is the collection that was changed in place, if any (its memory is accounted
+        anew). ``dirty`` is by how much Redis's counter of changes would grow.
+        """
+        keyspace = self.keyspace
+        keyspace.dirty += dirty
+        keyspace.pending = True
+        if value is not None:
+            self.memory += value.memory - value.accounted
+            value.accounted = value.memory
+        if self.versions and key in self.versions:
+            self.versions[key] += 1
+        if keyspace.notify_flags & event_class:
+            keyspace.notify(event_class, event, key, self.index)
+        if keyspace.on_touch is not None:
+            keyspace.on_touch(self, key)
+
+    def notify(self, event_class: int, event: bytes, key: bytes) -> None:
+        """Emit one more event for a change that :meth:`changed` has already told."""
+        keyspace = self.keyspace
+        if keyspace.notify_flags & event_class:
+            keyspace.notify(event_class, event, key, self.index)
+
+    def delete_if_empty(self, key: bytes, value: Collection) -> bool:
+        """Remove a collection that has lost its last element, with the event ``del``."""
+        if len(value):
+            return False
+        self.delete(key)
+        self.notify(EVENT_GENERIC, b"del", key)
+        return True
+
+    def grow(self, size: int) -> None:
+        """Account ``size`` bytes more (or less) for a string changed in place."""
+        self.memory += size
+
+    # Deadlines.
+
+    def deadline(self, key: bytes) -> int | None:
+        """When ``key`` expires, Unix milliseconds; None when it does not."""
+        deadlines = self.bucket_of(key).deadlines
+        return None if deadlines is None else deadlines.get(key)
+
+    def set_deadline(self, key: bytes, deadline: int) -> None:
+        """Let ``key``, which must be there, expire at ``deadline`` (Unix milliseconds)."""
+        bucket = self.bucket_of(key)
+        assert key in bucket.values
+        if bucket.deadlines is None:
+            bucket.deadlines = {}
+        if key not in bucket.deadlines:
+            self.volatile += 1
+            self.memory += DEADLINE_MEMORY
+        bucket.deadlines[key] = deadline
+
+    def persist(self, key: bytes) -> bool:
+        """Take ``key``'s deadline away; True if it had one."""
+        bucket = self.bucket_of(key)
+        deadlines = bucket.deadlines
+        if deadlines is None or deadlines.pop(key, None) is None:
+            return False
+        self._forget_deadline(bucket)
+        return True
+
+    def _forget_deadline(self, bucket: Bucket) -> None:
+        self.volatile -= 1
+        self.memory -= DEADLINE_MEMORY
+        if not bucket.deadlines:
+            bucket.deadlines = None
+
+    # Walking.
+
+    def __len__(self) -> int:
+        return self.count
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys, expired ones included; the database must not change meanwhile."""
+        for bucket in self.buckets:
+            yield from bucket.values
+
+    def items(self) -> Iterator[tuple[bytes, Value]]:
+        """All (key, value), expired ones included; the database must not change meanwhile."""
+        for bucket in self.buckets:
+            yield from bucket.values.items()
+
+    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """About ``count`` keys from ``cursor`` on, and the next cursor (0: the walk is over).
+
+        Every key that is there from the first call to the last is returned at least once.
+        Expired keys are among them. Looks at no more than ``count`` buckets beyond those that
+        have keys, so that a sparse table is walked in bounded steps too.
+        """
+        cursor &= _POSITION_MASK
+        found: list[bytes] = []
+        steps = count * 10
+        while True:
+            level = (self.mask + 1).bit_length() - 1
+            low = self._bits_before(cursor, level)
+            if low >= self.size:
+                level -= 1
+                low = self._bits_before(cursor, level)
+            bucket = self.buckets[low]
+            if bucket.values:
+                order = sorted([(position(key), key) for key in bucket.values])
+                for i, (place, key) in enumerate(order):
+                    if place < cursor:
+                        continue
+                    if len(found) >= count and (i == 0 or order[i - 1][0] != place):
+                        return place, found
+                    found.append(key)
+            # The first position of the next bucket in this order.
+            shift = POSITION_BITS - level
+            cursor = ((cursor >> shift) + 1) << shift
+            steps -= 1
+            if cursor > _POSITION_MASK:
+                return 0, found
+            if len(found) >= count or steps <= 0:
+                return cursor, found
+
+    @staticmethod
+    def _bits_before(place: int, level: int) -> int:
+        """The low ``level`` bits of the hashes at ``place``: its high bits, reversed."""
+        if level == 0:
+            return 0
+        high = place >> (POSITION_BITS - level)
+        return int(f"{high:0{level}b}"[::-1], 2)
+
+    def random_key(self) -> bytes | None:
+        """A key, each with the same chance, expired ones included; None when there is none."""
+        if self.count == 0:
+            return None
+        rng = self.keyspace.random
+        bound = LARGEST_BUCKET if self.size > 1 else self.count
+        while True:
+            values = self.buckets[int(rng.random() * self.size)].values
+            i = int(rng.random() * bound)
+            if i < len(values):
+                return _nth(values, i)
+
+    # Growing and shrinking.
+
+    def _split(self) -> None:
+        half = (self.mask + 1) >> 1
+        bucket = self.buckets[self.size - half]
+        upper = self.size
+        mask = self.mask
+        parts = [Bucket(), Bucket()]
+        deadlines = bucket.deadlines
+        for key, value in bucket.values.items():
+            part = parts[(hash(key) & mask) == upper]
+            part.values[key] = value
+            part.clocks[key] = bucket.clocks[key]
+            if deadlines is not None and key in deadlines:
+                if part.deadlines is None:
+                    part.deadlines = {}
+                part.deadlines[key] = deadlines[key]
+        # The bucket object stays: whoever has just looked it up goes on with it.
+        bucket.values = parts[0].values
+        bucket.clocks = parts[0].clocks
+        bucket.deadlines = parts[0].deadlines
+        self.buckets.append(parts[1])
+        self.size += 1
+        if self.size > mask:
+            self.mask = mask * 2 + 1
+
+    def _merge(self) -> None:
+        if self.size == (self.mask + 1) >> 1:
+            self.mask >>= 1
+        upper = self.buckets.pop()
+        self.size -= 1
+        lower = self.buckets[self.size - ((self.mask + 1) >> 1)]
+        lower.values.update(upper.values)
+        lower.clocks.update(upper.clocks)
+        if upper.deadlines is not None:
+            if lower.deadlines is None:
+                lower.deadlines = upper.deadlines
+            else:
+                lower.deadlines.update(upper.deadlines)
+
+    def exchange(self, other: Database) -> None:
+        """Swap all data with ``other``."""
+        self.buckets, other.buckets = other.buckets, self.buckets
+        self.mask, other.mask = other.mask, self.mask
+        self.size, other.size = other.size, self.size
+        self.count, other.count = other.count, self.count
+        self.volatile, other.volatile = other.volatile, self.volatile
+        self.memory, other.memory = other.memory, self.memory
+        self.expire_cursor, other.expire_cursor = other.expire_cursor, self.expire_cursor
+
+    def clear(self) -> int:
+        """Let go of everything, to be freed bit by bit; the number of keys there were."""
+        count = self.count
+        if count:
+            keyspace = self.keyspace
+            keyspace.trash.append(Buckets(keyspace, self.buckets, self.memory))
+            keyspace.trash_memory += self.memory
+        self.buckets = [Bucket()]
+        self.mask = 1
+        self.size = 1
+        self.count = 0
+        self.volatile = 0
+        self.memory = 0
+        self.expire_cursor = 0
+        return count
+
+
+def _nth(values: dict[bytes, Value], i: int) -> bytes:
+    return next(islice(values, i, None))

@@ -1,0 +1,95 @@
+"""The network, handed in: listening and connecting, so that a simulator can pass its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Protocol
+
+import trio
+
+
+class Network(Protocol):
+    """What the server asks of the network."""
+
+    def listen(self, host: str, port: int, backlog: int) -> list[socket.socket]:
+        """Non-blocking TCP sockets listening on an address (a name may have several)."""
+        ...
+
+    def listen_unix(self, path: str, permissions: int, backlog: int) -> socket.socket:
+        """A non-blocking socket listening at a path."""
+        ...
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        """A stream to a TCP server. Raises OSError."""
+        ...
+
+
+class SystemNetwork:
+    """The machine's network."""
+
+    def listen(self, host: str, port: int, backlog: int) -> list[socket.socket]:
+        """Raises OSError (the address is in use, is not ours, the family is not there)."""
+        if host == "*":
+            infos = [(socket.AF_INET, ("", port))]
+        elif host == "::*":
+            infos = [(socket.AF_INET6, ("::", port))]
+        else:
+            infos = [
+                (family, address)  # type: ignore[misc]
+                for family, _, _, _, address in socket.getaddrinfo(
+                    host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )
+            ]
+        found: list[socket.socket] = []
+        for family, address in infos:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.setblocking(False)
+                listener.bind(address)
+                listener.listen(backlog)
+            except OSError:
+                listener.close()
+                for other in found:
+                    other.close()
+                raise
+            found.append(listener)
+            # All listeners of one name share the port that the first one got.
+            if port == 0:
+                break
+        return found
+
+    def listen_unix(self, path: str, permissions: int, backlog: int) -> socket.socket:
+        """Raises OSError. A socket left behind at ``path`` is replaced, as in Redis."""
+        if os.path.exists(path):
+            os.unlink(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.setblocking(False)
+            listener.bind(path)
+            if permissions:
+                os.chmod(path, permissions)
+            listener.listen(backlog)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        return await trio.open_tcp_stream(host, port)
+
+
+def address_unavailable(error: OSError) -> bool:
+    """True for what an optional bind address (``-`` prefix) may fail with."""
+    return error.errno in (
+        errno.EADDRNOTAVAIL,
+        errno.EAFNOSUPPORT,
+        errno.ENOPROTOOPT,
+        errno.EPROTONOSUPPORT,
+        errno.ESOCKTNOSUPPORT,
+        errno.EPFNOSUPPORT,
+    ) or isinstance(error, socket.gaierror)

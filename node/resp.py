@@ -1,0 +1,512 @@
+"""The wire: requests in, replies out (RESP2, RESP3, inline commands).
+
+Requests
+    :class:`RequestParser` turns bytes as they come from a socket into argument lists. Well-formed
+    multi-bulk requests go through ``hiredis.Reader``; anything else (inline commands, damaged
+    input, very large counts) is read again from the same bytes by a parser that follows Redis's
+    ``networking.c`` (processInlineBuffer, processMultibulkBuffer), limits and texts included.
+
+Replies
+    A handler returns plain Python values: ``bytes`` and ``bytearray`` (bulk string), ``int``,
+    ``float`` (double), ``bool``, ``None`` (null), ``list`` (array), or one of the types below.
+    :func:`encode` writes them for protocol 2 or 3.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import Any, Final
+
+import hiredis
+
+from node.values.number import format_double
+
+Reply = Any  # bytes | bytearray | int | float | bool | None | list | the types below
+
+CRLF: Final = b"\r\n"
+
+
+class Status:
+    """A simple string; holds its own encoding, since nearly all are constants."""
+
+    __slots__ = ("text", "wire")
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.wire = b"+" + text + CRLF
+
+
+class Error:
+    """An error as a value (inside EXEC's array, say). ``text`` starts with the code."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
+class Map:
+    """A RESP3 map, in RESP2 a flat array; ``items`` alternates keys and values."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Reply]) -> None:
+        self.items = items
+
+
+class SetReply:
+    """A RESP3 set, in RESP2 an array."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Reply]) -> None:
+        self.items = items
+
+
+class Push:
+    """An out-of-band message in RESP3, in RESP2 an array."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[Reply]) -> None:
+        self.items = items
+
+
+class Verbatim:
+    """Text with a format of three letters; in RESP2 a bulk string."""
+
+    __slots__ = ("format", "text")
+
+    def __init__(self, text: bytes, format: bytes = b"txt") -> None:
+        self.format = format
+        self.text = text
+
+
+class BigNumber:
+    """An integer beyond 64 bits; in RESP2 a bulk string."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
+class Encoded:
+    """Bytes that are already a reply (or several)."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: bytes) -> None:
+        self.wire = wire
+
+
+class Constant:
+    """A reply whose encoding depends on the protocol alone."""
+
+    __slots__ = ("resp2", "resp3")
+
+    def __init__(self, resp2: bytes, resp3: bytes) -> None:
+        self.resp2 = resp2
+        self.resp3 = resp3
+
+
+OK: Final = Status(b"OK")
+PONG: Final = Status(b"PONG")
+QUEUED: Final = Status(b"QUEUED")
+NULL_ARRAY: Final = Constant(b"*-1\r\n", b"_\r\n")
+# The handler has nothing to send: it wrote by itself, or the client is blocked.
+NO_REPLY: Final = Constant(b"", b"")
+
+
+class ReplyError(Exception):
+    """Raised by a handler to answer with an error. ``text`` starts with the code (ERR …)."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+_CACHED: Final = 2048
+_BULK_HEADS: Final = [b"$%d\r\n" % n for n in range(_CACHED)]
+_BULK_LENGTHS: Final = [b"$%d" % n for n in range(_CACHED)]
+_INTEGERS: Final = [b":%d\r\n" % n for n in range(_CACHED)]
+
+
+def encode(reply: Reply, protocol: int) -> bytes:
+    """The bytes of ``reply`` in RESP ``protocol`` (2 or 3)."""
+    kind = type(reply)
+    if kind is bytes:
+        size = len(reply)
+        if size < _CACHED:
+            return _BULK_HEADS[size] + reply + CRLF  # type: ignore[no-any-return]
+        return b"$%d\r\n%b\r\n" % (size, reply)
+    if kind is int:
+        if 0 <= reply < _CACHED:
+            return _INTEGERS[reply]
+        return b":%d\r\n" % reply
+    if kind is Status:
+        return reply.wire  # type: ignore[no-any-return]
+    if reply is None:
+        return b"$-1\r\n" if protocol == 2 else b"_\r\n"
+    if kind is list:
+        return b"*%d\r\n" % len(reply) + encode_items(reply, protocol)
+    return _encode_rare(reply, kind, protocol)
+
+
+def encode_items(items: list[Reply], protocol: int) -> bytes:
+    """The concatenated encodings of ``items``."""
+    if not items:
+        return b""
+    # Arrays of short strings are the common case, and a join of two interleaved lists the
+    # fastest way to write one; whatever else is inside makes one of these calls raise.
+    try:
+        parts: list[bytes] = [b""] * (2 * len(items) + 1)
+        parts[0:-1:2] = map(_BULK_LENGTHS.__getitem__, map(len, items))
+        parts[1::2] = items
+        return CRLF.join(parts)
+    except (TypeError, IndexError):
+        return b"".join([encode(item, protocol) for item in items])
+
+
+def _encode_rare(reply: Reply, kind: type, protocol: int) -> bytes:
+    if kind is bytearray:
+        return b"$%d\r\n%b\r\n" % (len(reply), reply)
+    if kind is bool:
+        if protocol == 2:
+            return b":1\r\n" if reply else b":0\r\n"
+        return b"#t\r\n" if reply else b"#f\r\n"
+    if kind is float:
+        text = format_double(reply)
+        return b"$%d\r\n%b\r\n" % (len(text), text) if protocol == 2 else b",%b\r\n" % text
+    if kind is Error:
+        return encode_error(reply.text)
+    if kind is Constant:
+        return reply.resp2 if protocol == 2 else reply.resp3  # type: ignore[no-any-return]
+    if kind is Encoded:
+        return reply.wire  # type: ignore[no-any-return]
+    if kind is Verbatim:
+        if protocol == 2:
+            return b"$%d\r\n%b\r\n" % (len(reply.text), reply.text)
+        return b"=%d\r\n%b:%b\r\n" % (len(reply.text) + 4, reply.format, reply.text)
+    if kind is BigNumber:
+        if protocol == 2:
+            return b"$%d\r\n%b\r\n" % (len(reply.text), reply.text)
+        return b"(%b\r\n" % reply.text
+    items = reply.items
+    body = encode_items(items, protocol)
+    if protocol == 2:
+        return b"*%d\r\n" % len(items) + body
+    if kind is Map:
+        return b"%%%d\r\n" % (len(items) // 2) + body
+    if kind is SetReply:
+        return b"~%d\r\n" % len(items) + body
+    assert kind is Push, kind
+    return b">%d\r\n" % len(items) + body
+
+
+def encode_error(text: bytes) -> bytes:
+    """An error line; line breaks in it become spaces, as in Redis's afterErrorReply."""
+    if b"\n" in text or b"\r" in text:
+        text = text.replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"-" + text + CRLF
+
+
+def encode_request(argv: list[bytes]) -> bytes:
+    """A request (or a line of the command log) as a multi-bulk array of bulk strings."""
+    return b"*%d\r\n" % len(argv) + encode_items(argv, 2)  # type: ignore[arg-type]
+
+
+# A header with a count of five digits or more, or one cut off by the end of the bytes, is not
+# for hiredis: it allocates the array on the strength of the count alone.
+_SUSPICIOUS: Final = re.compile(rb"\*(?:[0-9]{5}|[0-9]*\Z)").search
+
+INLINE_LIMIT: Final = 64 * 1024  # PROTO_INLINE_MAX_SIZE
+COUNT_LIMIT: Final = 2**31 - 1
+# Before a client has authenticated (Redis's limits since 6.2.6).
+STRANGER_COUNT_LIMIT: Final = 10
+STRANGER_BULK_LIMIT: Final = 16384
+
+
+class RequestParser:
+    """Requests of one connection.
+
+    :meth:`feed` returns the requests completed by the new bytes. After a protocol error ``error``
+    is its text (without "ERR "), the requests before it are still returned, and nothing more
+    must be fed. ``size`` is about the number of bytes held for an unfinished request.
+    """
+
+    __slots__ = (
+        "error",
+        "size",
+        "bulk_limit",
+        "stranger",
+        "_reader",
+        "_held",
+        "_held_size",
+        "_need",
+        "_argv",
+        "_missing",
+    )
+
+    def __init__(self, bulk_limit: int = 512 * 1024 * 1024) -> None:
+        self.error: bytes | None = None
+        self.size = 0
+        self.bulk_limit = bulk_limit
+        self.stranger = False
+        self._reader = hiredis.Reader()
+        # Bytes of an unfinished element, and how many it takes before looking again makes sense.
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._need = 0
+        # The elements of an unfinished request that are complete, and how many are missing.
+        self._argv: list[bytes] = []
+        self._missing = 0
+
+    def feed(self, data: bytes) -> list[list[bytes]]:
+        """The requests that ``data`` completes, in order; each has at least one element."""
+        requests: list[list[bytes]] = []
+        if self.size:
+            self.size += len(data)
+            if self._held:
+                self._held.append(data)
+                self._held_size += len(data)
+                if self._held_size < self._need:
+                    return requests
+                data = b"".join(self._held)
+                self._held = []
+            at = self._parse(data, requests, True)
+            if at < 0:
+                return requests
+            self.size = 0
+            if at == len(data):
+                return requests
+            data = data[at:]
+        if (
+            data[:1] != b"*"
+            or self.stranger
+            or _SUSPICIOUS(data) is not None
+            or b"\n+" in data
+            or b"\n=" in data
+        ):
+            self._parse(data, requests, False)
+            return requests
+        reader = self._reader
+        before = len(requests)
+        empty = 0
+        try:
+            reader.feed(data)
+            gets = reader.gets
+            request = gets()
+            while request is not False:
+                b"".join(request)  # type: ignore[arg-type]  # raises where not all are strings
+                if request:
+                    requests.append(request)  # type: ignore[arg-type]
+                else:
+                    empty += 1
+                request = gets()
+        except (hiredis.ProtocolError, TypeError):
+            self._reader = hiredis.Reader()
+            del requests[before:]
+            self._parse(data, requests, False)
+            return requests
+        if reader.has_data():
+            # Nothing unfinished stays inside hiredis, so that a fault in it can still be told
+            # from Redis's point of view and large elements are not copied twice.
+            self._reader = hiredis.Reader()
+            used = 4 * empty + _wire_size(requests[before:])
+            self._parse(data[used:], requests, False)
+        return requests
+
+    def _parse(self, data: bytes, requests: list[list[bytes]], once: bool) -> int:
+        """Read ``data`` as Redis does, byte for byte, into ``requests``.
+
+        Stops at the end of ``data``, or with ``once`` after the first request. Returns where it
+        stopped at a boundary between requests, or -1 with the rest held, or ``error`` set.
+        """
+        at = 0
+        end = len(data)
+        while at < end:
+            after = self._parse_element(data, at)
+            if after < 0:
+                if self.error is None:
+                    self._held = [data[at:]]
+                    self._held_size = end - at
+                    self.size = max(self.size, end)
+                return -1
+            at = after
+            if self._missing == 0:
+                if self._argv:
+                    requests.append(self._argv)
+                    self._argv = []
+                if once:
+                    return at
+        if self._missing:
+            self.size = max(self.size, end)
+            return -1
+        return at
+
+    def _parse_element(self, data: bytes, at: int) -> int:
+        """Take one header, bulk or inline line at ``data[at:]``; its end, or -1.
+
+        -1 means that the element is unfinished (``_need`` bytes are needed) or ``error`` is set.
+        """
+        self._need = 0
+        if self._missing:
+            return self._parse_bulk(data, at)
+        if data[at] != 42:  # *
+            return self._parse_inline(data, at)
+        line_end = data.find(b"\r", at)
+        if line_end < 0 or line_end + 1 >= len(data):
+            if len(data) - at > INLINE_LIMIT:
+                self.error = b"Protocol error: too big mbulk count string"
+            return -1
+        count = _parse_length(data[at + 1 : line_end])
+        if count is None or count > COUNT_LIMIT:
+            self.error = b"Protocol error: invalid multibulk length"
+            return -1
+        if self.stranger and count > STRANGER_COUNT_LIMIT:
+            self.error = b"Protocol error: unauthenticated multibulk length"
+            return -1
+        self._missing = max(count, 0)
+        return line_end + 2
+
+    def _parse_bulk(self, data: bytes, at: int) -> int:
+        line_end = data.find(b"\r", at)
+        if line_end < 0 or line_end + 1 >= len(data):
+            if len(data) - at > INLINE_LIMIT:
+                self.error = b"Protocol error: too big bulk count string"
+            return -1
+        if data[at] != 36:  # $
+            self.error = b"Protocol error: expected '$', got '%c'" % data[at]
+            return -1
+        size = _parse_length(data[at + 1 : line_end])
+        if size is None or size < 0 or size > self.bulk_limit:
+            self.error = b"Protocol error: invalid bulk length"
+            return -1
+        if self.stranger and size > STRANGER_BULK_LIMIT:
+            self.error = b"Protocol error: unauthenticated bulk length"
+            return -1
+        start = line_end + 2
+        after = start + size + 2
+        if after > len(data):
+            self._need = after - at
+            return -1
+        self._argv.append(data[start : start + size])
+        self._missing -= 1
+        return after
+
+    def _parse_inline(self, data: bytes, at: int) -> int:
+        line_end = data.find(b"\n", at)
+        if line_end < 0:
+            if len(data) - at > INLINE_LIMIT:
+                self.error = b"Protocol error: too big inline request"
+            return -1
+        line = data[at:line_end]
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        argv = split_arguments(line)
+        if argv is None:
+            self.error = b"Protocol error: unbalanced quotes in request"
+            return -1
+        self._argv = argv
+        return line_end + 1
+
+
+_BULK_SIZES: Final = [n + len(b"%d" % n) + 5 for n in range(_CACHED)]
+
+
+def _wire_size(requests: list[list[bytes]]) -> int:
+    """Bytes that ``requests`` took on the wire; hiredis accepts only the canonical form."""
+    lengths = list(map(len, chain.from_iterable(requests)))
+    counts = list(map(len, requests))
+    try:
+        size = sum(map(_BULK_SIZES.__getitem__, lengths))
+        return size + sum(map(_BULK_SIZES.__getitem__, counts)) - sum(counts) - 2 * len(counts)
+    except IndexError:
+        size = sum(n + len(b"%d" % n) + 5 for n in lengths)
+        return size + sum(len(b"%d" % n) + 3 for n in counts)
+
+
+def _parse_length(text: bytes) -> int | None:
+    """A count or length as Redis's string2ll reads it; None when it is no such number."""
+    if not text or len(text) > 20:
+        return None
+    if text == b"0":
+        return 0
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or digits[:1] == b"0":
+        return None
+    return int(text)
+
+
+_ESCAPES: Final = {110: 10, 114: 13, 116: 9, 98: 8, 97: 7}  # n r t b a
+_SPACES: Final = b" \n\r\t\v\f\0"
+
+
+def split_arguments(line: bytes) -> list[bytes] | None:
+    """Split a line into arguments with Redis's quoting (``sdssplitargs``); None if unbalanced.
+
+    Double quotes know the escapes \\n \\r \\t \\b \\a \\xHH and \\ before any other character;
+    single quotes only \\'. A closing quote must be followed by a space or the end.
+    """
+    arguments: list[bytes] = []
+    if b'"' not in line and b"'" not in line and b"\0" not in line:
+        return line.split()
+    at = 0
+    end = len(line)
+    while True:
+        while at < end and line[at] in _SPACES:
+            if line[at] == 0:
+                return arguments
+            at += 1
+        if at >= end:
+            return arguments
+        current = bytearray()
+        quote = 0
+        while True:
+            byte = line[at] if at < end else 0
+            if quote == 34:
+                if at >= end or byte == 0:
+                    return None
+                if byte == 92 and at + 1 < end:
+                    following = line[at + 1]
+                    code = line[at + 2 : at + 4]
+                    if following == 120 and _is_hex(code):
+                        current.append(int(code, 16))
+                        at += 3
+                    else:
+                        current.append(_ESCAPES.get(following, following))
+                        at += 1
+                elif byte == 34:
+                    if at + 1 < end and line[at + 1] not in b" \n\r\t\v\f":
+                        return None
+                    at += 1
+                    break
+                else:
+                    current.append(byte)
+            elif quote == 39:
+                if at >= end or byte == 0:
+                    return None
+                if byte == 92 and line[at + 1 : at + 2] == b"'":
+                    current.append(39)
+                    at += 1
+                elif byte == 39:
+                    if at + 1 < end and line[at + 1] not in b" \n\r\t\v\f":
+                        return None
+                    at += 1
+                    break
+                else:
+                    current.append(byte)
+            elif at >= end or byte in b" \n\r\t\0":
+                break
+            elif byte == 34 or byte == 39:
+                quote = byte
+            else:
+                current.append(byte)
+            at += 1
+        arguments.append(bytes(current))
+
+
+def _is_hex(code: bytes) -> bool:
+    return len(code) == 2 and all(c in b"0123456789abcdefABCDEF" for c in code)

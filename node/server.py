@@ -1,0 +1,253 @@
+"""A running node: an engine, its components and the hub, in one trio nursery."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Sequence
+
+import trio
+
+from node.clock import Clock
+from node.component import Component
+from node.config import Config
+from node.engine import Engine
+from node.hub import Hub
+from node.keyspace import Keyspace
+from node.log import Log
+from node.network import Network, address_unavailable
+from node.values.collection import Limits
+
+
+class CannotListen(Exception):
+    """No address could be listened on; the text has been logged."""
+
+
+class Server:
+    """One node process, put together and run.
+
+    ``build`` makes the components, in the order in which they are installed; each gets the server,
+    so that one can find the engine, the hub, the clock and the network.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        log: Log,
+        clock: Clock,
+        network: Network,
+        build: Callable[[Server], Sequence[Component]],
+    ) -> None:
+        self.config = config
+        self.log = log
+        self.clock = clock
+        self.network = network
+        self.limits = Limits()
+        keyspace = Keyspace(config.integer("databases"), self.limits)
+        self.engine = Engine(config, clock, log, keyspace)
+        self.hub = Hub(self.engine)
+        self.ports: list[int] = []
+        # Run in order when the server goes down; one that raises ShutdownRefused keeps it up.
+        self.shutdown_hooks: list[Callable[[], None]] = []
+        self._stop = trio.Event()
+        self._timers_changed = trio.Event()
+        self.engine.blocking.deadline_changed = self._wake_timers
+        for component in build(self):
+            self.engine.install(component)
+        for statement in config.statements("rename-command"):
+            self._rename_command(statement.words, statement.refuse)
+        self._copy_limits()
+        config.on_change(
+            (
+                "hash-max-listpack-entries",
+                "hash-max-listpack-value",
+                "list-max-listpack-size",
+                "list-compress-depth",
+                "set-max-intset-entries",
+                "set-max-listpack-entries",
+                "set-max-listpack-value",
+                "zset-max-listpack-entries",
+                "zset-max-listpack-value",
+                "maxclients",
+                "client-query-buffer-limit",
+                "proto-max-bulk-len",
+                "client-output-buffer-limit",
+                "tcp-keepalive",
+            ),
+            self._copy_limits,
+        )
+        config.on_change(("bind", "port"), self._listen_again)
+
+    def _rename_command(self, words: Sequence[str], refuse: Callable[[str], Exception]) -> None:
+        try:
+            self.engine.rename(words[0].encode(), words[1].encode())
+        except KeyError:
+            raise refuse("No such command in rename-command") from None
+        except ValueError:
+            raise refuse("Target command name already exists") from None
+
+    def _copy_limits(self) -> None:
+        config = self.config
+        values = self.limits
+        values.hash_max_listpack_entries = config.integer("hash-max-listpack-entries")
+        values.hash_max_listpack_value = config.integer("hash-max-listpack-value")
+        values.list_max_listpack_size = config.integer("list-max-listpack-size")
+        values.list_compress_depth = config.integer("list-compress-depth")
+        values.set_max_intset_entries = config.integer("set-max-intset-entries")
+        values.set_max_listpack_entries = config.integer("set-max-listpack-entries")
+        values.set_max_listpack_value = config.integer("set-max-listpack-value")
+        values.zset_max_listpack_entries = config.integer("zset-max-listpack-entries")
+        values.zset_max_listpack_value = config.integer("zset-max-listpack-value")
+        limits = self.hub.limits
+        limits.max_clients = config.integer("maxclients")
+        limits.query_buffer = config.integer("client-query-buffer-limit")
+        limits.bulk_size = config.integer("proto-max-bulk-len")
+        limits.keep_alive = config.integer("tcp-keepalive")
+        output = config.output_buffer_limits()
+        limits.output = [output["normal"], output["slave"], output["pubsub"]]
+
+    # Listening.
+
+    def listen(self) -> None:
+        """Open all listening sockets. Raises CannotListen."""
+        sockets = self._open_listeners()
+        path = self.config.text("unixsocket")
+        if path:
+            try:
+                sockets.append(
+                    self.network.listen_unix(
+                        path,
+                        self.config.integer("unixsocketperm"),
+                        self.config.integer("tcp-backlog"),
+                    )
+                )
+            except OSError as error:
+                self.log.warning(f"Failed opening Unix socket: bind: {error.strerror}")
+                raise CannotListen from None
+        if not sockets:
+            self.log.warning("Configured to not listen anywhere, exiting.")
+            raise CannotListen
+        for listener in sockets:
+            self.hub.add_listener(listener)
+
+    def _open_listeners(self) -> list[socket.socket]:
+        port = self.config.integer("port")
+        self.ports = []
+        if port == 0:
+            return []
+        found: list[socket.socket] = []
+        for address in self.config.values("bind"):
+            optional = address.startswith("-")
+            host = address[1:] if optional else address
+            if not host:
+                continue
+            try:
+                found.extend(self.network.listen(host, port, self.config.integer("tcp-backlog")))
+            except OSError as error:
+                if optional and address_unavailable(error):
+                    continue
+                reason = error.strerror or str(error)
+                self.log.warning(
+                    f"Warning: Could not create server TCP listening socket {host}:{port}: "
+                    f"bind: {reason}"
+                )
+                for listener in found:
+                    listener.close()
+                self.log.warning(f"Failed listening on port {port} (tcp), aborting.")
+                raise CannotListen from None
+        self.ports = [port]
+        return found
+
+    def _listen_again(self) -> None:
+        """CONFIG SET bind or port: the new sockets are opened before the old ones go."""
+        if not self.hub.listening:
+            return
+        from node.config import ConfigError
+
+        kept = self.hub.take_tcp_listeners()
+        try:
+            fresh = self._open_listeners()
+        except CannotListen:
+            for listener in kept:
+                self.hub.add_listener(listener)
+            raise ConfigError("Unable to listen on this port, see the server's log") from None
+        for listener in kept:
+            listener.close()
+        for listener in fresh:
+            self.hub.add_listener(listener)
+
+    # Running.
+
+    async def run(self, *, ready: Callable[[], None] | None = None) -> None:
+        """Serve until :meth:`stop`. ``ready`` is called once clients can connect.
+
+        Raises CannotListen. On return all sockets are closed and all tasks have ended.
+        """
+        try:
+            self.listen()
+            async with trio.open_nursery() as nursery:
+                for component in self.engine.components:
+                    nursery.start_soon(component.run)
+                nursery.start_soon(self._run_timers)
+                nursery.start_soon(self._run_ticks)
+                nursery.start_soon(self.hub.run)
+                if ready is not None:
+                    ready()
+                await self._stop.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.hub.close()
+
+    def stop(self) -> None:
+        """End :meth:`run`, from any task."""
+        self._stop.set()
+
+    async def _run_ticks(self) -> None:
+        """The periodic work of all components, ``hz`` times a second."""
+        engine = self.engine
+        while True:
+            await trio.sleep(1.0 / self.config.integer("hz"))
+            engine.refresh()
+            now = engine.ended_ns
+            for component in engine.components:
+                component.tick(now)
+                if engine.keyspace.pending:
+                    engine.settle_background()
+
+    def _wake_timers(self) -> None:
+        self._timers_changed.set()
+
+    async def _run_timers(self) -> None:
+        """End the waits of blocked clients when their time is up."""
+        blocking = self.engine.blocking
+        while True:
+            self._timers_changed = trio.Event()
+            deadline = blocking.next_deadline
+            if deadline:
+                left = (deadline - self.clock.monotonic_ns()) / 1e9
+                if left > 0:
+                    with trio.move_on_after(left):
+                        await self._timers_changed.wait()
+                else:
+                    self.engine.refresh()
+                    blocking.expire(self.engine.ended_ns)
+                    await trio.lowlevel.checkpoint()
+            else:
+                await self._timers_changed.wait()
+
+
+async def watch_signals(server: Server, shut_down: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT ask for a clean shutdown; a second SIGINT ends the process at once."""
+    interrupted = False
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            if number == signal.SIGINT:
+                if interrupted:
+                    server.log.warning("You insist... exiting now.")
+                    raise SystemExit(1)
+                interrupted = True
+            server.log.warning(
+                f"Received {'SIGINT' if number == signal.SIGINT else 'SIGTERM'} "
+                "scheduling shutdown..."
+            )
+            shut_down()

@@ -1,0 +1,195 @@
+"""One client's state: what the engine must remember between its requests.
+
+A session knows no socket. Whoever owns the connection (the hub, a script, a replication link)
+gives it requests through the engine and takes the replies from ``out``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from node.blocking import Wait
+    from node.command import Command
+    from node.engine import Engine
+    from node.keyspace import Database
+
+# Why the engine must look twice at a request of this session (``Session.gate``).
+GATE_STRANGER: Final = 1 << 0  # not authenticated, or its user may not do everything
+GATE_MULTI: Final = 1 << 1  # commands are queued
+GATE_SUBSCRIBED: Final = 1 << 2  # in RESP2, only pub/sub commands are allowed
+GATE_REPLY: Final = 1 << 3  # CLIENT REPLY OFF or SKIP
+GATE_NO_TOUCH: Final = 1 << 4  # reads leave the access clocks alone
+GATE_TRACE: Final = 1 << 5  # a component follows every request of this session
+
+CLASS_NORMAL: Final = 0
+CLASS_REPLICA: Final = 1
+CLASS_PUBSUB: Final = 2
+CLASS_NAMES: Final = ("normal", "replica", "pubsub")
+
+
+class Queued:
+    """A command waiting for EXEC."""
+
+    __slots__ = ("command", "argv")
+
+    def __init__(self, command: Command, argv: list[bytes]) -> None:
+        self.command = command
+        self.argv = argv
+
+
+class Session:
+    """A client. Handlers get it as ``ctx``.
+
+    ``out`` holds encoded replies not yet taken by the connection. ``blocked`` is the wait that
+    the client is in, if any: the connection must then keep further requests back.
+    ``effects`` is what the running command wants in the command log instead of itself
+    (see :meth:`propagate`).
+    """
+
+    __slots__ = (
+        "engine",
+        "db",
+        "id",
+        "protocol",
+        "gate",
+        "name",
+        "user",
+        "authenticated",
+        "library_name",
+        "library_version",
+        "created",
+        "active",
+        "last_command",
+        "running",
+        "address",
+        "local_address",
+        "fd",
+        "unix_socket",
+        "out",
+        "out_size",
+        "closing",
+        "killed",
+        "close_reason",
+        "wake",
+        "close",
+        "queue",
+        "queue_memory",
+        "queue_failed",
+        "watches",
+        "channels",
+        "patterns",
+        "shard_channels",
+        "blocked",
+        "resumed",
+        "effects",
+        "in_exec",
+        "reply_mode",
+        "no_touch",
+        "no_evict",
+        "client_class",
+        "monitor",
+        "read_only",
+        "asking",
+        "from_master",
+        "request_bytes",
+        "reply_bytes",
+        "query_size",
+        "soft_limit_since",
+        "last_reply_error",
+    )
+
+    def __init__(self, engine: Engine, id: int, db: Database) -> None:
+        self.engine = engine
+        self.db = db
+        self.id = id
+        self.protocol = 2
+        self.gate = 0
+        self.name = b""
+        self.user = b"default"
+        self.authenticated = True
+        self.library_name = b""
+        self.library_version = b""
+        self.created = 0.0  # wall clock, seconds
+        self.active = 0.0
+        self.last_command: Command | None = None
+        self.running: Command | None = None  # set while a handler runs
+        self.address = b""
+        self.local_address = b""
+        self.fd = -1
+        self.unix_socket = False
+        self.out: list[bytes] = []
+        self.out_size = 0  # bytes that the connection has taken but not sent
+        self.closing = False  # close once the replies are out
+        self.killed = False  # close now
+        self.close_reason = ""
+        # How the engine reaches the connection: there is output, or the wait is over; close.
+        self.wake: Callable[[], None] | None = None
+        self.close: Callable[[], None] | None = None
+        self.queue: list[Queued] | None = None
+        self.queue_memory = 0
+        self.queue_failed = False
+        self.watches: list[tuple[Database, bytes, int]] = []
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.shard_channels: dict[bytes, None] = {}
+        self.blocked: Wait | None = None
+        self.resumed = False  # the running command is tried again after a wait
+        self.effects: list[list[bytes]] | None = None
+        self.in_exec = False
+        self.reply_mode = 0  # 0 on, 1 off, 2 skip this reply, 3 skip the next
+        self.no_touch = False
+        self.no_evict = False
+        self.client_class = CLASS_NORMAL
+        self.monitor = False
+        self.read_only = False
+        self.asking = False
+        self.from_master = False
+        self.request_bytes = 0
+        self.reply_bytes = 0
+        self.query_size = 0
+        self.soft_limit_since = 0.0
+        self.last_reply_error = b""
+
+    # What handlers do with their context.
+
+    @property
+    def now(self) -> int:
+        """The time of the running command, Unix milliseconds: the same throughout it."""
+        return self.engine.keyspace.now
+
+    @property
+    def deny_blocking(self) -> bool:
+        """True where a blocking command must answer at once as if its time were up."""
+        return self.in_exec or self.wake is None
+
+    def propagate(self, *argv: bytes) -> None:
+        """Put ``argv`` into the command log in place of the running command.
+
+        Called several times, all are logged in order, as one MULTI/EXEC unit.
+        """
+        if self.effects is None:
+            self.effects = []
+        self.effects.append(list(argv))
+
+    def propagate_nothing(self) -> None:
+        """Keep the running command out of the command log, whatever it changed."""
+        self.effects = []
+
+    def send(self, wire: bytes) -> None:
+        """Queue bytes that answer no request (a push, a monitor line) and wake the connection."""
+        self.out.append(wire)
+        if self.wake is not None:
+            self.wake()
+
+    def set_gate(self, bit: int, on: bool) -> None:
+        if on:
+            self.gate |= bit
+        else:
+            self.gate &= ~bit
+
+    @property
+    def subscriptions(self) -> int:
+        """Channels and patterns, without shard channels."""
+        return len(self.channels) + len(self.patterns)
