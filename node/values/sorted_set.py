@@ -86,8 +86,20 @@ class SortedSet(Collection):
         old = scores.get(member)
         if old is not None:
             if old != score:
+                if score == 0.0 and self.compact:
+                    score = 0.0
                 self._move(member, old, score)
             return False
+        if self.compact:
+            limits = self.limits
+            if (
+                len(scores) >= limits.zset_max_listpack_entries
+                or len(member) > limits.zset_max_listpack_value
+            ):
+                self.compact = False
+            elif score == 0.0:
+                # A listpack stores whole numbers as integers, so -0 loses its sign there.
+                score = 0.0
         scores[member] = score
         if isinstance(order, list):
             insort(order, (score, member))
@@ -99,13 +111,6 @@ class SortedSet(Collection):
             + ENTRY_BYTES
             + STEP[count if count <= SMALL else -1]
         )
-        if self.compact:
-            limits = self.limits
-            if (
-                count > limits.zset_max_listpack_entries
-                or len(member) > limits.zset_max_listpack_value
-            ):
-                self.compact = False
         if count > SMALL:
             if isinstance(scores, dict):
                 self.scores = Table(scores)
@@ -291,7 +296,6 @@ class SortedSet(Collection):
         result = cls(limits)
         scores = dict(items)
         count = len(scores)
-        order = sorted(zip(scores.values(), scores, strict=True))
         longest = 0
         memory = BASE_BYTES
         for rank, member in enumerate(scores, 1):
@@ -307,6 +311,9 @@ class SortedSet(Collection):
         result.compact = (
             count <= limits.zset_max_listpack_entries and longest <= limits.zset_max_listpack_value
         )
+        if result.compact:
+            scores = {member: score or 0.0 for member, score in scores.items()}
+        order = sorted(zip(scores.values(), scores, strict=True))
         if count > SMALL:
             result.scores = Table(scores)
             result.order = Order(order)
