@@ -276,7 +276,7 @@ class Engine:
             command.failed += 1
             self.statistics.unexpected += 1
             self.log.warning(
-                "Unexpected error in '%s':\n%s" % (command.name.decode(), traceback.format_exc())
+                f"Unexpected error in '{command.name.decode()}':\n{traceback.format_exc()}"
             )
             self.count_error(b"ERR")
             reply = Error(b"ERR internal error in '%b', see the server's log" % command.name)

@@ -13,6 +13,7 @@ lets the other tasks run at least every millisecond.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections import deque
@@ -470,15 +471,13 @@ class Hub:
 
 
 def _send_and_close(sock: socket.socket, data: bytes) -> None:
-    try:
+    with contextlib.suppress(OSError):
         sock.send(data)
-    except OSError:
-        pass
     sock.close()
 
 
 def set_keep_alive(sock: socket.socket, interval: int) -> None:
-    """TCP keep-alive as Redis sets it (anetKeepAlive): probes after ``interval`` seconds; 0 none."""
+    """TCP keep-alive as Redis sets it (anetKeepAlive), first after ``interval`` seconds; 0: none."""
     if interval == 0:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         return

@@ -4,7 +4,7 @@ A database is a list of *buckets* that grows by linear hashing on Python's keyed
 one bucket is split or merged at a time, so that no insertion ever stops the server for a rehash,
 and a bucket is small enough to be walked in one go. A bucket holds three dicts side by side:
 
-- ``values``: key -> value (``bytes``, ``bytearray`` or a :class:`~node.values.collection.Collection`),
+- ``values``: key -> value (``bytes``, ``bytearray`` or a ``Collection``),
 - ``clocks``: key -> when it was last used (LRU clock), or how often (LFU counter),
 - ``deadlines``: key -> Unix milliseconds at which it expires; None while no key of the bucket does.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
+from pathlib import Path
 from typing import Protocol
 
 import trio
@@ -65,14 +65,13 @@ class SystemNetwork:
 
     def listen_unix(self, path: str, permissions: int, backlog: int) -> socket.socket:
         """Raises OSError. A socket left behind at ``path`` is replaced, as in Redis."""
-        if os.path.exists(path):
-            os.unlink(path)
+        Path(path).unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.setblocking(False)
             listener.bind(path)
             if permissions:
-                os.chmod(path, permissions)
+                Path(path).chmod(permissions)
             listener.listen(backlog)
         except OSError:
             listener.close()

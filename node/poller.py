@@ -35,13 +35,12 @@ class Poller(Protocol):
     def close(self) -> None: ...
 
 
-def open_poller() -> Poller:
-    if sys.platform == "linux":
+if sys.platform == "linux":
+
+    def open_poller() -> Poller:
         return select.epoll()
-    return _KqueuePoller()  # pragma: no cover
 
-
-if sys.platform != "linux":  # pragma: no cover
+else:
 
     class _KqueuePoller:
         """The same over kqueue (BSD, macOS)."""
@@ -85,3 +84,6 @@ if sys.platform != "linux":  # pragma: no cover
 
         def close(self) -> None:
             self._queue.close()
+
+    def open_poller() -> Poller:
+        return _KqueuePoller()

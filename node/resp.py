@@ -214,7 +214,7 @@ def encode_error(text: bytes) -> bytes:
 
 def encode_request(argv: list[bytes]) -> bytes:
     """A request (or a line of the command log) as a multi-bulk array of bulk strings."""
-    return b"*%d\r\n" % len(argv) + encode_items(argv, 2)  # type: ignore[arg-type]
+    return b"*%d\r\n" % len(argv) + encode_items(argv, 2)
 
 
 # A header with a count of five digits or more, or one cut off by the end of the bytes, is not
@@ -299,9 +299,9 @@ class RequestParser:
             gets = reader.gets
             request = gets()
             while request is not False:
-                b"".join(request)  # type: ignore[arg-type]  # raises where not all are strings
+                b"".join(request)  # raises where not all are strings
                 if request:
-                    requests.append(request)  # type: ignore[arg-type]
+                    requests.append(request)
                 else:
                     empty += 1
                 request = gets()

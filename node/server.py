@@ -10,7 +10,7 @@ import trio
 
 from node.clock import Clock
 from node.component import Component
-from node.config import Config
+from node.config import Config, ConfigError
 from node.engine import Engine
 from node.hub import Hub
 from node.keyspace import Keyspace
@@ -162,8 +162,6 @@ class Server:
         """CONFIG SET bind or port: the new sockets are opened before the old ones go."""
         if not self.hub.listening:
             return
-        from node.config import ConfigError
-
         kept = self.hub.take_tcp_listeners()
         try:
             fresh = self._open_listeners()
