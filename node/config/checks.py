@@ -56,13 +56,18 @@ def check_node_name(name: str) -> None:
 
 
 def check_title_template(template: str) -> None:
-    """Text with known variables in braces; `{{` and `}}` are no escapes."""
+    """Text, not empty, with known variables in braces; `{{` stands for one brace."""
     rest = template
-    while "{" in rest:
+    valid = bool(template)
+    while valid and "{" in rest:
         _, _, rest = rest.partition("{")
+        if rest.startswith("{"):
+            rest = rest[1:]
+            continue
         variable, closed, rest = rest.partition("}")
-        if not closed or variable not in TITLE_VARIABLES:
-            raise ConfigError("template format is invalid or contains unknown variables")
+        valid = bool(closed) and variable in TITLE_VARIABLES
+    if not valid:
+        raise ConfigError("template format is invalid or contains unknown variables")
 
 
 def check_defragmentation(enabled: bool) -> None:

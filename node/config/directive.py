@@ -202,15 +202,15 @@ class Integer(Directive):
         number = parse_integer(words[0])
         if number is None:
             raise ConfigError("argument couldn't be parsed into an integer")
-        self.check(number)
-        if self.clamp is not None:
-            number = max(self.clamp[0], min(self.clamp[1], number))
-        return number
+        return self.admit(number)
 
-    def check(self, number: int) -> None:
-        """Raises ConfigError for a number out of bounds."""
+    def admit(self, number: int) -> int:
+        """The number, moved into the range of `clamp`; raises ConfigError where out of bounds."""
         if not self.lower <= number <= self.upper:
             raise ConfigError(f"argument must be between {self.lower} and {self.upper} inclusive")
+        if self.clamp is None:
+            return number
+        return max(self.clamp[0], min(self.clamp[1], number))
 
     def bounds(self) -> str:
         """The range, with the natural limits of the number types left out."""
@@ -266,10 +266,19 @@ class Memory(Integer):
         aliases: tuple[str, ...] = (),
         mutable: bool = True,
         meaning: bool = True,
+        clamp: tuple[int, int] | None = None,
         percent: bool = False,
     ) -> None:
         super().__init__(
-            name, default, lower, upper, help, aliases=aliases, mutable=mutable, meaning=meaning
+            name,
+            default,
+            lower,
+            upper,
+            help,
+            aliases=aliases,
+            mutable=mutable,
+            meaning=meaning,
+            clamp=clamp,
         )
         self.percent = percent
 
@@ -285,8 +294,7 @@ class Memory(Integer):
         if size is None:
             kind = "memory or percent" if self.percent else "memory"
             raise ConfigError(f"argument must be a {kind} value")
-        self.check(size)
-        return size
+        return self.admit(size)
 
     def write(self, value: Value) -> str:
         """Bytes as a plain number, a percentage with its sign."""
@@ -301,7 +309,7 @@ class Memory(Integer):
 
     def bounds(self) -> str:
         """The range in bytes."""
-        low = format_memory(max(self.lower, 0))
+        low = format_memory(max(self.clamp[0] if self.clamp is not None else self.lower, 0))
         return f"≥ {low}" + (", or 0% … 100%" if self.percent else "")
 
 

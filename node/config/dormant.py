@@ -294,12 +294,14 @@ REPLICATION: Final[list[Directive]] = [
     ),
     _int("repl-timeout", 60, 1, INT_MAX, "Seconds of silence that end a replication link."),
     _bool("repl-disable-tcp-nodelay", False, "Send replicas fewer, larger packets."),
-    _memory(
+    Memory(
         "repl-backlog-size",
         1024 * 1024,
         1,
         INT64_MAX,
         "Bytes of the write stream kept for partial resyncs.",
+        clamp=(16 * 1024, INT64_MAX),
+        meaning=False,
     ),
     _int(
         "repl-backlog-ttl",

@@ -4,8 +4,7 @@ A line whose directive still holds is replaced where it stands, what differs fro
 has no line is appended after a signature, and lines that are too many (a directive set twice, a
 save point fewer than before) are emptied; runs of empty lines become one. A line that cannot be
 read, or whose directive is not known, becomes a comment that starts with `# ???`. The behaviour is
-that of `rewriteConfig` in Redis (config.c), except that a line with an alias is replaced instead
-of kept, and that the file keeps its mode.
+that of `rewriteConfig` in Redis (config.c), except that the file keeps its mode.
 """
 
 from __future__ import annotations

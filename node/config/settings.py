@@ -197,21 +197,24 @@ class Config:
     def get(
         self, patterns: Sequence[bytes], match: Callable[[bytes, bytes], bool]
     ) -> dict[bytes, bytes]:
-        """CONFIG GET: names as asked for or as declared, to values.
+        """CONFIG GET: names as first asked for or as declared, to values; each name once.
 
         A pattern without `*?[` is a name, found in any case; hidden directives are found only so.
         `match(pattern, name)` is the glob match without regard to case.
         """
         found: dict[bytes, bytes] = {}
+        seen: set[bytes] = set()
         for pattern in patterns:
             if not any(char in pattern for char in b"*?["):
                 directive = self.find(decode(pattern))
-                if directive is not None and pattern not in found:
+                if directive is not None and pattern.lower() not in seen:
+                    seen.add(pattern.lower())
                     found[pattern] = self.written(directive.name)
                 continue
             for name, directive in self._directives.items():
                 octets = encode(name)
-                if not directive.hidden and octets not in found and match(pattern, octets):
+                if not directive.hidden and octets not in seen and match(pattern, octets):
+                    seen.add(octets)
                     found[octets] = self.written(directive.name)
         return found
 

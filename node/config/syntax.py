@@ -32,7 +32,7 @@ _WRITTEN_ESCAPES: Final = {
 _HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 
 _INTEGER: Final = re.compile(r"(?:0|-?[1-9][0-9]*)\Z", re.ASCII)
-_LENIENT_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+\Z", re.ASCII)
+_LENIENT_INTEGER: Final = re.compile(r"(?:\s*[+-]?[0-9]+)?\Z", re.ASCII)
 _OCTAL: Final = re.compile(r"\s*[+-]?[0-7]+\Z", re.ASCII)
 _MEMORY: Final = re.compile(r"([0-9]*)([a-zA-Z]*)\Z", re.ASCII)
 _UNITS: Final = {
@@ -159,10 +159,10 @@ def parse_integer(text: str) -> int | None:
 
 
 def parse_lenient_integer(text: str) -> int | None:
-    """A number as C's `strtoll` takes it: leading blanks, zeros and `+` allowed, clamped."""
+    """A number as C's `strtoll` takes it: clamped; `+`, leading blanks, zeros pass; "" is 0."""
     if not _LENIENT_INTEGER.match(text) or len(text) > 4000:
         return None
-    return max(INT64_MIN, min(INT64_MAX, int(text)))
+    return max(INT64_MIN, min(INT64_MAX, int(text or "0")))
 
 
 def parse_octal(text: str) -> int | None:
