@@ -14,12 +14,19 @@ from node.clock import Clock
 from node.command import Group
 from node.component import Component
 from node.config import Config
+from node.eviction import Eviction
+from node.expiration import Expiration
 from node.log import Log
 from node.network import Network
+from node.reclamation import Reclamation
 from node.server import Server
 
 FAMILIES: Final[Sequence[Group]] = ()
-COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = ()
+COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
+    Expiration,
+    Reclamation,
+    Eviction,
+)
 
 
 def compose(

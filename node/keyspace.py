@@ -140,8 +140,10 @@ class Keyspace:
         "statistics",
         "random",
         "expiring",
+        "active_expiry",
         "trash",
         "trash_memory",
+        "trash_filled",
         "on_touch",
         "lfu_log_factor",
         "lfu_decay_minutes",
@@ -167,8 +169,12 @@ class Keyspace:
         # False where keys must not be deleted on their own account (replicas, loading): they are
         # only hidden once their time has come.
         self.expiring = True
+        # Whether keys expire without being asked for (DEBUG SET-ACTIVE-EXPIRE).
+        self.active_expiry = True
         self.trash: list[Collection | Buckets] = []
         self.trash_memory = 0
+        # Called when something was thrown away.
+        self.trash_filled: Callable[[], None] = _ignore_trash
         # (database, key): called for each change, for client tracking.
         self.on_touch: Callable[[Database, bytes], None] | None = None
         self.lfu_log_factor = 10
@@ -188,6 +194,7 @@ class Keyspace:
         if isinstance(value, Collection) and len(value) > LAZY_FREE_SIZE:
             self.trash.append(value)
             self.trash_memory += value.accounted
+            self.trash_filled()
 
     def drain(self, budget: int) -> bool:
         """Free up to about ``budget`` discarded elements; True when nothing is left."""
@@ -239,6 +246,10 @@ def _ignore_event(event_class: int, event: bytes, key: bytes, db: int) -> None:
     return None
 
 
+def _ignore_trash() -> None:
+    return None
+
+
 def _ignore_deletion(db: Database, key: bytes) -> None:
     return None
 
@@ -287,6 +298,7 @@ class Database:
         "versions",
         "waiters",
         "expire_cursor",
+        "average_ttl",
     )
 
     def __init__(self, keyspace: Keyspace, index: int) -> None:
@@ -303,6 +315,7 @@ class Database:
         # Keys that clients are blocked on -> their waits, in order of arrival.
         self.waiters: dict[bytes, dict[Wait, None]] = {}
         self.expire_cursor = 0
+        self.average_ttl = 0  # milliseconds, as active expiry saw it
 
     # Looking up.
 
@@ -374,15 +387,23 @@ class Database:
 
     def expire(self, key: bytes) -> None:
         """Delete ``key`` because its time has come, with all that belongs to it."""
+        self.keyspace.statistics.expired += 1
+        self._vanish(key, EVENT_EXPIRED, b"expired")
+
+    def evict(self, key: bytes) -> None:
+        """Delete ``key`` to make room, with all that belongs to it."""
+        self.keyspace.statistics.evicted += 1
+        self._vanish(key, EVENT_EVICTED, b"evicted")
+
+    def _vanish(self, key: bytes, event_class: int, event: bytes) -> None:
         keyspace = self.keyspace
         self.delete(key)
-        keyspace.statistics.expired += 1
         keyspace.pending = True
         if self.versions and key in self.versions:
             self.versions[key] += 1
         keyspace.key_deleted(self, key)
-        if keyspace.notify_flags & EVENT_EXPIRED:
-            keyspace.notify(EVENT_EXPIRED, b"expired", key, self.index)
+        if keyspace.notify_flags & event_class:
+            keyspace.notify(event_class, event, key, self.index)
         if keyspace.on_touch is not None:
             keyspace.on_touch(self, key)
 
@@ -660,6 +681,7 @@ class Database:
             keyspace = self.keyspace
             keyspace.trash.append(Buckets(keyspace, self.buckets, self.memory))
             keyspace.trash_memory += self.memory
+            keyspace.trash_filled()
         self.buckets = [Bucket()]
         self.mask = 1
         self.size = 1
