@@ -13,8 +13,7 @@ import trio
 
 from node import process
 from node.clock import SystemClock
-from node.commands.config import Configuration
-from node.component import Component
+from node.composition import compose, tune_collector
 from node.config import Config, ConfigError, ConfigFileError, UnreadableFile, make_config
 from node.log import ROLE_MASTER, Log
 from node.network import SystemNetwork
@@ -163,11 +162,6 @@ def open_log(config: Config, clock: SystemClock) -> Log:
     return log
 
 
-def build_components(server: Server) -> list[Component]:
-    """What a data server is made of besides its engine, in the order of installation."""
-    return [Configuration(server.engine)]
-
-
 def serve(
     config: Config,
     log: Log,
@@ -181,7 +175,7 @@ def serve(
     """
     log.role = ROLE_MASTER
     config.adopt("maxclients", process.allow_clients(config.integer("maxclients"), log))
-    server = Server(config, log, clock, SystemNetwork(), build_components)
+    server = compose(config, log, clock, SystemNetwork())
     config.on_change("maxclients", lambda: allow_more_clients(config, log))
     config.on_change("dir", lambda: enter_directory(config))
     process.show_banner(
@@ -198,27 +192,29 @@ def serve(
             log.notice("Ready to accept connections unix")
         supervisor.ready()
 
+    tune_collector()
+    code = trio.run(run_server, server, ready)
+    if code == 0:
+        supervisor.stopping()
+        pid_file.remove()
+    return code
+
+
+async def run_server(server: Server, ready: Callable[[], None]) -> int:
+    """Serve until SHUTDOWN or a signal; the exit code."""
+    code = 0
     try:
-        trio.run(run_server, server, ready)
-    except CannotListen:
-        return 1
-    supervisor.stopping()
-    pid_file.remove()
-    return 0
-
-
-async def run_server(server: Server, ready: Callable[[], None]) -> None:
-    """Serve until SHUTDOWN or a signal. Raises CannotListen."""
-    failure: CannotListen | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch_signals, server, server.stop)
-        try:
-            await server.run(ready=ready)
-        except CannotListen as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_signals, server, server.stop)
+            try:
+                await server.run(ready=ready)
+            except CannotListen:
+                code = 1
+            nursery.cancel_scope.cancel()
+    except* SystemExit:
+        # The second SIGINT.
+        code = 1
+    return code
 
 
 def allow_more_clients(config: Config, log: Log) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from node.clock import Clock
 from node.command import Group
+from node.commands.config import Configuration
 from node.component import Component
 from node.config import Config
 from node.eviction import Eviction
