@@ -182,11 +182,13 @@ def encoding(pair: Pair, argv: Argv) -> None:
 
 
 def sorted_reply(pair: Pair, argv: Argv) -> None:
-    """SORT; without sorting, a set's elements come in the server's own order."""
+    """SORT; elements of a set that nothing orders come in the server's own order: all of them
+    without sorting, those with equal weights when weights are compared as texts.
+    """
     ours, theirs = pair.run(argv)
     words = [word.lower() for word in argv]
     by = words[words.index(b"by") + 1] if b"by" in words[:-1] else b"*"
-    if b"*" in by:
+    if b"*" in by and not (b"by" in words and b"alpha" in words):
         compare(pair, ours, theirs, plain)
     elif b"limit" in words:
         compare(pair, ours, theirs, lambda reply: len(members_of(reply)))

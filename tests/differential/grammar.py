@@ -31,8 +31,9 @@ class Command:
         self.name = name
         self.check = check
         self.weight = weight
-        words = sequence(*[word.encode() for word in name.split()], *parts)
-        self.argv: Words = mangled(words) if mangle else words
+        names = [word.encode() for word in name.split()]
+        words = sequence(*names, *parts)
+        self.argv: Words = mangled(words, len(names)) if mangle else words
 
 
 class Step:
@@ -172,22 +173,23 @@ _EDITS: Final[tuple[Callable[[Argv, int, bytes], Argv], ...]] = (
 )
 
 
-def _mangle(argv: Argv) -> Words:
-    # The command's own name stays: an unknown command is tested elsewhere.
-    if len(argv) < 2:
+def _mangle(argv: Argv, first: int) -> Words:
+    if len(argv) <= first:
         return st.sampled_from(JUNK).map(lambda word: [*argv, word])
     return st.builds(
         lambda edit, at, word: edit(argv, at, word),
         st.sampled_from(_EDITS),
-        st.integers(1, len(argv) - 1),
+        st.integers(first, len(argv) - 1),
         st.sampled_from(JUNK),
     )
 
 
-def mangled(words: Words) -> Words:
-    """The words, one time in fifteen with one mistake in them."""
+def mangled(words: Words, first: int) -> Words:
+    """The words, one time in fifteen with one mistake in them, not before word `first` (unknown
+    commands and subcommands have their own entries).
+    """
     return st.tuples(words, st.integers(0, 14)).flatmap(
-        lambda both: _mangle(both[0]) if both[1] == 14 else st.just(both[0])
+        lambda both: _mangle(both[0], first) if both[1] == 14 else st.just(both[0])
     )
 
 

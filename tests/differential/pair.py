@@ -62,9 +62,9 @@ class Pair:
     def note(self, argv: Argv, ours: Reply, theirs: Reply) -> None:
         """Write a request and its replies into the transcript."""
         said = " ".join(repr(word)[1:] for word in argv)
-        line = f"{self.name}> {said}\n      {render(ours)}"
+        line = f"{self.name}> {said}\n      {_short(render(ours))}"
         if ours != theirs:
-            line += f"\n      {render(theirs)}  (oracle)"
+            line += f"\n      {_short(render(theirs))}  (oracle)"
         self.transcript.append(line)
 
     def fail(self, why: str) -> Difference:
@@ -81,6 +81,10 @@ class Pair:
         ours, theirs = self.run([b"DEBUG", b"DIGEST"])
         if ours != theirs:
             raise self.fail("the data differ")
+
+
+def _short(text: str, most: int = 1000) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def same_errors(ours: Error, theirs: Error) -> bool:

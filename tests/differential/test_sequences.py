@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import require_oracle
 from tests.differential.families import FAMILIES
 from tests.differential.grammar import PROLOGUE, steps
 from tests.differential.pair import Pair
-from tests.servers import Server
+from tests.servers import Server, node_command
 
 # So small that a few elements are enough to change an encoding.
 SMALL = [
@@ -28,9 +29,6 @@ SMALL = [
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Server, Server]]:
     """Both, with thresholds small enough for short sequences to cross them."""
-    from tests.conftest import require_oracle
-    from tests.servers import node_command
-
     with (
         Server(node_command(), *SMALL, name="node") as node,
         Server(require_oracle(), *SMALL, name="oracle") as oracle,

@@ -78,15 +78,15 @@ COMMANDS: Final = [
     Command("CLIENT HELP", check=kind),
     Command("CLIENT", among(b"x", b"", b"GETNAMES")),
     Command("COMMAND HELP", check=kind),
-    Command("COMMAND", among(b"x", b"GETKEYS")),
+    Command("COMMAND", among(b"x", b"GETKEYS"), mangle=False),
     Command("COMMAND COUNT", check=kind),
-    Command("COMMAND INFO", among(b"nosuch", b"", b"get|x")),
+    Command("COMMAND INFO", among(b"nosuch", b"", b"get|x"), mangle=False),
     Command("COMMAND LIST", b"FILTERBY", b"MODULE", among(b"x", b"")),
     Command("COMMAND LIST", b"FILTERBY", among(b"x", b"PATTERN")),
     Command(
         "COMMAND LIST", b"FILTERBY", b"PATTERN", among(b"s*x", b"mset*", b"x"), check=unordered
     ),
-    Command("COMMAND DOCS", b"nosuch"),
+    Command("COMMAND DOCS", b"nosuch", mangle=False),
     Command("COMMAND GETKEYS", either(sequence(b"SET", any_key, values), b"nosuch", b"PING")),
     Command("COMMAND GETKEYS", b"MSET", some(any_key, values)),
     Command("COMMAND GETKEYSANDFLAGS", b"SET", any_key, values, options(b"GET", most=1)),
