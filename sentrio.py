@@ -174,6 +174,7 @@ def serve(
     Raises ConfigFileError for a `rename-command` that cannot be, TooFewFiles.
     """
     log.role = ROLE_MASTER
+    log.notice("monotonic clock: POSIX clock_gettime")
     config.adopt("maxclients", process.allow_clients(config.integer("maxclients"), log))
     server = compose(config, log, clock, SystemNetwork())
     config.on_change("maxclients", lambda: allow_more_clients(config, log))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from node.command import Group
 from node.component import Component
@@ -14,6 +14,9 @@ from node.engine import EngineStatistics
 from node.glob import match_glob
 from node.resp import OK, Map, Reply, ReplyError, Status
 from node.session import Session
+
+if TYPE_CHECKING:
+    from node.server import Server
 
 GROUP: Final = Group("server")
 GROUP.container("config", since="2.0.0", summary="Holds the commands for configuration.")
@@ -38,6 +41,9 @@ class Configuration(Component):
 
     RESETSTAT clears the counters of commands and errors and asks every component to clear its own.
     """
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.engine)
 
     def groups(self) -> Sequence[Group]:
         """CONFIG and its subcommands."""
