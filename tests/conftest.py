@@ -15,10 +15,10 @@ StartServer = Callable[..., Server]
 
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
-    "quick", deadline=None, max_examples=60, print_blob=True, suppress_health_check=_SLOW_IS_FINE
+    "quick", deadline=None, max_examples=200, print_blob=True, suppress_health_check=_SLOW_IS_FINE
 )
 settings.register_profile("ci", settings.get_profile("quick"), derandomize=True, database=None)
-settings.register_profile("deep", settings.get_profile("quick"), max_examples=2000)
+settings.register_profile("deep", settings.get_profile("quick"), max_examples=5000)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")
 )
