@@ -20,6 +20,9 @@ from node.network import SystemNetwork
 from node.server import CannotListen, Server, watch_signals
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
+_UNRESTRICTED = {"on", "nopass", "~*", "&*", "+@all"}
+_HARMLESS_RULES = {"sanitize-payload", "skip-sanitize-payload"}
+
 _NODE_HELP = """\
 Usage: sentrio node [/path/to/sentrio.conf] [options] [-]
        sentrio node - (read config from stdin)
@@ -106,8 +109,9 @@ def run_node(arguments: Sequence[str]) -> int:
     supervisor = process.Supervisor(config.text("supervised"), os.environ, log)
     supervisor.starting()
     background = config.boolean("daemonize") and not supervisor.kind
+    started: Callable[[], None] = _do_nothing
     if background:
-        process.detach()
+        started = process.detach()
         if not config.text("pidfile"):
             config.adopt("pidfile", process.DEFAULT_PID_FILE)
     process.greet(log, bool(arguments), "sentrio node")
@@ -115,7 +119,7 @@ def run_node(arguments: Sequence[str]) -> int:
         log.warning(f"The directive '{name}' is accepted, but has no effect in this version.")
     pid_file = process.PidFile(config.text("pidfile"), log)
     try:
-        return serve(config, log, clock, supervisor, pid_file)
+        return serve(config, log, clock, supervisor, pid_file, started)
     except process.TooFewFiles as error:
         log.warning(str(error))
     except ConfigFileError as error:
@@ -143,6 +147,26 @@ def read_configuration(config: Config, arguments: Sequence[str], log: Log) -> No
         config.read_text(sys.stdin.buffer.read(), "standard input")
     config.read_options([os.fsencode(argument) for argument in rest])
     config.check()
+    refuse_statements(config)
+
+
+def refuse_statements(config: Config) -> None:
+    """Stop at lines that ask for what a data server does not have, as it would be unsafe to go on.
+
+    What CONFIG REWRITE of redis-server always writes, a default user who may do everything, is let
+    through. Raises ConfigFileError.
+    """
+    for statement in config.statements("loadmodule"):
+        raise statement.refuse("Modules are not supported")
+    for statement in config.statements("sentinel"):
+        raise statement.refuse("sentinel directive while not in sentinel mode")
+    for statement in config.statements("user"):
+        rules = {word.lower() for word in statement.words[1:]} - _HARMLESS_RULES
+        if statement.words[0] != "default" or rules != _UNRESTRICTED:
+            raise statement.refuse(
+                "Error in user declaration: ACL users are not supported, only the default user "
+                "without restrictions"
+            )
 
 
 def open_log(config: Config, clock: SystemClock) -> Log:
@@ -168,8 +192,11 @@ def serve(
     clock: SystemClock,
     supervisor: process.Supervisor,
     pid_file: process.PidFile,
+    started: Callable[[], None],
 ) -> int:
     """Run the server until it is shut down; the exit code.
+
+    `started` is called once the configuration has turned out to be usable.
 
     Raises ConfigFileError for a `rename-command` that cannot be, TooFewFiles.
     """
@@ -177,6 +204,7 @@ def serve(
     log.notice("monotonic clock: POSIX clock_gettime")
     config.adopt("maxclients", process.allow_clients(config.integer("maxclients"), log))
     server = compose(config, log, clock, SystemNetwork())
+    started()
     config.on_change("maxclients", lambda: allow_more_clients(config, log))
     config.on_change("dir", lambda: enter_directory(config))
     process.show_banner(
@@ -238,6 +266,10 @@ def enter_directory(config: Config) -> None:
         os.chdir(config.text("dir"))
     except OSError as error:
         raise ConfigError(error.strerror or str(error)) from None
+
+
+def _do_nothing() -> None:
+    return None
 
 
 if __name__ == "__main__":

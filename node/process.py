@@ -6,12 +6,13 @@ The log lines and the order of things are those of redis-server (server.c).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Final
 
@@ -38,23 +39,41 @@ class TooFewFiles(Exception):
     """The system lets this process open too few files to serve anybody; the text says so."""
 
 
-def detach() -> None:
-    """Go on as a background process in a session of its own; the original process ends with 0.
+def detach() -> Callable[[], None]:
+    """Go on as a background process in a session of its own.
 
-    Must be called before threads or an event loop exist. Standard input, output and error become
-    /dev/null, so a log without a file is lost, as with redis-server.
+    The original process stays until what is returned is called, and ends with 0 then; if the
+    background process ends before that, with 1. Until then, too, standard error is what it was,
+    for what stops the start. Standard input and output become /dev/null at once, so that a log
+    without a file is lost, as with redis-server. Must be called before threads or an event loop
+    exist.
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    waiting, telling = os.pipe()
     if os.fork():
-        os._exit(0)
+        os.close(telling)
+        os._exit(0 if os.read(waiting, 1) else 1)
+    os.close(waiting)
     os.setsid()
     if os.fork():
         os._exit(0)
+    _silence(0, 1)
+
+    def release() -> None:
+        sys.stderr.flush()
+        _silence(2)
+        os.write(telling, b".")
+        os.close(telling)
+
+    return release
+
+
+def _silence(*descriptors: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
+    for descriptor in descriptors:
         os.dup2(null, descriptor)
-    if null > 2:
+    if null not in descriptors:
         os.close(null)
 
 
@@ -243,8 +262,12 @@ def _raise_limit(soft: int, hard: int, needed: int) -> tuple[int, str]:
     for limits in attempts:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        except (OSError, ValueError) as error:
-            reason = reason or (getattr(error, "strerror", None) or str(error))
+        except OSError as error:
+            reason = reason or error.strerror or str(error)
+            continue
+        except ValueError:
+            # What the resource module makes of EPERM and EINVAL.
+            reason = reason or os.strerror(errno.EPERM)
             continue
         return limits[0], reason
     return soft, reason
