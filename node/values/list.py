@@ -2,9 +2,7 @@
 
 Both ends are plain Python lists of bytes, so that pushes, pops and ranges there cost what they cost
 in Python; what lies between is cut into chunks of about CHUNK elements, each packed into one bytes
-object of five bytes overhead per element.  A chunk is packed and unpacked by `marshal`, the fastest
-way there is (15 to 25 ns an element); it never sees data from outside this process.  Chunks of
-large elements stay Python lists, since packing would save little.
+object of five bytes overhead per element.
 
 A small list is one Python list that serves as both ends.
 """
@@ -13,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from marshal import dumps, loads
 
+from node.values.chunk import Chunk, count_elements, pack, unpack
 from node.values.collection import Collection, Limits
-from node.values.number import parse_integer
+from node.values.listpack import HEADER, SAFE_SIZE, SIZE_LIMITS, measure_entry
 
 CHUNK = 128
 """Elements per chunk when it is made; edits may leave fewer, or up to twice as many."""
@@ -24,11 +22,11 @@ CHUNK = 128
 OPEN = 256
 """Elements either end holds before it gives a chunk away."""
 
-PACKABLE = 32 * 1024
-"""Chunks with more bytes than this stay lists."""
+BASE_BYTES = 112 + 72
+"""An empty list: the object and one Python list."""
 
-BASE_BYTES = 120 + 2 * 64 + 56
-"""An empty list: the object, and the three Python lists in it."""
+LISTS_BYTES = 3 * 80
+"""What the first chunk costs once: a list of the chunks, one of their sizes, one for the tail."""
 
 OPEN_BYTES = 50
 """What an element at the ends costs beside its bytes: object header, rounding, place in a list."""
@@ -39,60 +37,15 @@ PACKED_BYTES = 5
 CHUNK_BYTES = 64
 """What a chunk costs: its object and its place."""
 
-SIZE_LIMITS = (4096, 8192, 16384, 32768, 65536)
-"""list-max-listpack-size -1 to -5, in bytes."""
-
-SAFE_SIZE = 8192
-"""With a list-max-listpack-size in elements, a listpack still has no more bytes than this."""
-
 COUNTED = 16384
 """No list with more elements fits into half of the largest listpack there can be."""
 
-LISTPACK_HEADER = 7
+HEAVY = 4 * SIZE_LIMITS[-1]
+"""A list of more bytes is far from any listpack, and need not be weighed at each change."""
 
-Chunk = bytes | list[bytes]
-
-
-def pack(part: list[bytes]) -> Chunk:
-    """Return a chunk of these elements, the list itself if it is large."""
-    if sum(map(len, part)) > PACKABLE:
-        return part
-    return dumps(part, 2)
-
-
-def unpack(chunk: Chunk) -> list[bytes]:
-    """Return the elements of a chunk; if it is a list, the list itself."""
-    if isinstance(chunk, list):
-        return chunk
-    part: list[bytes] = loads(chunk)
-    return part
-
-
-def measure_entry(value: bytes) -> int:
-    """Return the bytes an element takes in a listpack."""
-    length = len(value)
-    if length < 21:
-        number = parse_integer(value)
-        if number is not None:
-            if 0 <= number <= 127:
-                return 2
-            if -4096 <= number <= 4095:
-                return 3
-            if -32768 <= number <= 32767:
-                return 4
-            if -8388608 <= number <= 8388607:
-                return 5
-            if -2147483648 <= number <= 2147483647:
-                return 6
-            return 10
-        return length + 2
-    if length < 64:
-        return length + 2
-    size = length + 2 if length < 4096 else length + 5
-    for width, limit in enumerate((127, 16382, 2097150, 268435454), 1):
-        if size <= limit:
-            return size + width
-    return size + 5
+NO_CHUNKS: list[Chunk] = []
+NO_COUNTS: list[int] = []
+"""What lists without chunks share; `_place` puts lists of their own in place of them."""
 
 
 class List(Collection):
@@ -110,12 +63,12 @@ class List(Collection):
         self.memory = BASE_BYTES
         self.compact = True
         # The size as one listpack; -1 while the list is too long for that to matter.
-        self.weight = LISTPACK_HEADER
+        self.weight = HEADER
         self.count = 0
         self.head: list[bytes] = []
         self.tail = self.head
-        self.middle: list[Chunk] = []
-        self.counts: list[int] = []
+        self.middle = NO_CHUNKS
+        self.counts = NO_COUNTS
 
     def __len__(self) -> int:
         return self.count
@@ -125,22 +78,23 @@ class List(Collection):
 
     # The encoding.
 
-    def _limit(self, size: int, count: int) -> bool:
+    def _exceeds(self, size: int, count: int) -> bool:
         """Tell whether a listpack of this size and count is larger than the limits allow."""
         fill = self.limits.list_max_listpack_size
         if fill < 0:
-            return size > SIZE_LIMITS[min(-fill, 5) - 1]
+            return size > (SIZE_LIMITS[-fill - 1] if fill >= -5 else SIZE_LIMITS[-1])
         return size > SAFE_SIZE or count > max(fill, 1)
 
     def _grow(self, value: bytes) -> None:
         """Account for an element about to be added, while `weight` is known."""
+        weight = self.weight
         if self.compact:
-            if self._limit(self.weight + len(value), self.count + 1):
+            if self._exceeds(weight + len(value), self.count + 1):
                 self.compact = False
-        elif self.weight > 4 * SIZE_LIMITS[-1]:
+        elif weight > HEAVY:
             self.weight = -1
             return
-        self.weight += measure_entry(value)
+        self.weight = weight + measure_entry(value)
 
     def _shrink(self, value: bytes) -> None:
         """Account for an element that was removed, and become a listpack again if small."""
@@ -155,7 +109,7 @@ class List(Collection):
             return
         fill = self.limits.list_max_listpack_size
         if fill < 0:
-            half = SIZE_LIMITS[min(-fill, 5) - 1] // 2
+            half = (SIZE_LIMITS[-fill - 1] if fill >= -5 else SIZE_LIMITS[-1]) // 2
             if self.count * 2 > half:
                 return
             if self.weight < 0:
@@ -167,7 +121,7 @@ class List(Collection):
             self.compact = True
 
     def _weigh(self) -> None:
-        self.weight = LISTPACK_HEADER + sum(map(measure_entry, self))
+        self.weight = HEADER + sum(map(measure_entry, self))
 
     # The ends.
 
@@ -205,7 +159,7 @@ class List(Collection):
 
     def _expect(self, values: Sequence[bytes]) -> None:
         """Choose the encoding for a command that brings several values, as Redis does, at once."""
-        if self.compact and self._limit(
+        if self.compact and self._exceeds(
             self.weight + sum(map(len, values)), self.count + len(values)
         ):
             self.compact = False
@@ -270,6 +224,10 @@ class List(Collection):
     def _place(self, k: int, part: list[bytes]) -> None:
         """Insert a chunk before the k-th, of elements that were accounted as open."""
         chunk = pack(part)
+        if self.middle is NO_CHUNKS:
+            self.middle = []
+            self.counts = []
+            self.memory += LISTS_BYTES
         self.middle.insert(k, chunk)
         self.counts.insert(k, len(part))
         self.memory += CHUNK_BYTES
@@ -587,7 +545,7 @@ class List(Collection):
             if left <= passed:
                 break
             if value not in chunk:
-                passed += self._size_of(chunk)
+                passed += count_elements(chunk)
                 continue
             part = unpack(chunk)
             if reverse:
@@ -607,13 +565,6 @@ class List(Collection):
             passed += len(part)
         return matches
 
-    @staticmethod
-    def _size_of(chunk: Chunk) -> int:
-        if isinstance(chunk, list):
-            return len(chunk)
-        # Where marshal writes the length of a list.
-        return int.from_bytes(chunk[1:5], "little")
-
     # The whole.
 
     def copy(self) -> List:
@@ -624,8 +575,11 @@ class List(Collection):
         other.memory = self.memory
         other.head = self.head.copy()
         other.tail = other.head if self.tail is self.head else self.tail.copy()
-        other.middle = [chunk.copy() if isinstance(chunk, list) else chunk for chunk in self.middle]
-        other.counts = self.counts.copy()
+        if self.middle is not NO_CHUNKS:
+            other.middle = [
+                chunk.copy() if isinstance(chunk, list) else chunk for chunk in self.middle
+            ]
+            other.counts = self.counts.copy()
         return other
 
     def drain(self, budget: int) -> bool:
@@ -639,8 +593,10 @@ class List(Collection):
             self.count = 0
             self.head.clear()
             self.tail = self.head
+            self.middle = NO_CHUNKS
+            self.counts = NO_COUNTS
             self.compact = True
-            self.weight = LISTPACK_HEADER
+            self.weight = HEADER
         else:
             self.compact = False
             self.weight = -1

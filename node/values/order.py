@@ -6,7 +6,8 @@ which object it was, moving one, and removing many at once without sorting the r
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Final
 
 from sortedcontainers import SortedList
 
@@ -21,14 +22,75 @@ class Order(SortedList[Entry]):
     _index: list[int]
     _len: int
 
+    # Parts of half this size to twice this size.  Smaller ones make insertion faster (fewer cache
+    # misses in a part), larger ones make positions faster (fewer parts to index anew).
+    DEFAULT_LOAD_FACTOR: Final = 500  # type: ignore[misc]
+
+    if TYPE_CHECKING:
+
+        def _delete(self, position: int, index: int) -> None: ...
+
+        def _pos(self, index: int) -> tuple[int, int]: ...
+
     def take(self, key: Entry) -> Entry:
         """Remove the entry equal to a key and return it; it must be there."""
         position = bisect_left(self._maxes, key)
         part = self._lists[position]
         index = bisect_left(part, key)
         entry = part[index]
-        self._delete(position, index)  # type: ignore[attr-defined]
+        self._delete(position, index)
         return entry
+
+    def move(self, key: Entry, score: float) -> None:
+        """Give another score to the entry equal to a key, which must be there.
+
+        The member object stays, since the map from members to scores holds it too.
+        """
+        lists = self._lists
+        maxes = self._maxes
+        position = bisect_left(maxes, key)
+        part = lists[position]
+        index = bisect_left(part, key)
+        entry = (score, part[index][1])
+        if (
+            index < len(part) - 1
+            and entry < maxes[position]
+            and (position == 0 or maxes[position - 1] < entry)
+        ):
+            del part[index]
+            insort(part, entry)
+            return
+        self._delete(position, index)
+        self.add(entry)
+
+    def cut(self, start: int, stop: int) -> list[Entry]:
+        """Remove the entries at the positions from `start` to before `stop` and return them.
+
+        Takes time in proportion to their number, and to that of the parts of the list.
+        """
+        entries: list[Entry] = self[start:stop]
+        position, index = self._pos(start)
+        lists = self._lists
+        maxes = self._maxes
+        left = len(entries)
+        self._len -= left
+        del self._index[:]
+        part = lists[position]
+        if index and left:
+            count = min(left, len(part) - index)
+            del part[index : index + count]
+            maxes[position] = part[-1]
+            left -= count
+            position += 1
+        end = position
+        while left and left >= len(lists[end]):
+            left -= len(lists[end])
+            end += 1
+        del lists[position:end]
+        del maxes[position:end]
+        if left:
+            del lists[position][:left]
+        return entries
 
     def drop_last(self, count: int) -> None:
         """Remove the last `count` entries, or all when there are fewer, without rebalancing."""

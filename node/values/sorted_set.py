@@ -126,8 +126,7 @@ class SortedSet(Collection):
             del order[index]
             insort(order, entry)
         else:
-            # The member object that is there already also serves the new entry.
-            order.add((score, order.take((old, member))[1]))
+            order.move((old, member), score)
         self.scores[member] = score
 
     def remove(self, member: bytes) -> bool:
@@ -169,10 +168,16 @@ class SortedSet(Collection):
         if start >= stop:
             return []
         order = self.order
-        entries = order[start:stop]
-        del order[start:stop]
         scores = self.scores
         count = len(scores)
+        if isinstance(order, list):
+            entries = order[start:stop]
+            del order[start:stop]
+        elif stop - start > 1:
+            entries = order.cut(start, stop)
+        else:
+            # -1 for the last one saves the way through the positions.
+            entries = [order.pop(start if stop < count else -1)]
         for _, member in entries:
             del scores[member]
             self._forget(member, count)
