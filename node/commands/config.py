@@ -11,9 +11,9 @@ from node.config import LoadingError, SetError
 from node.config.rewriting import rewrite_file
 from node.config.syntax import decode
 from node.engine import EngineStatistics
-from node.glob import match_glob
 from node.resp import OK, Map, Reply, ReplyError, Status
 from node.session import Session
+from node.values import pattern
 
 if TYPE_CHECKING:
     from node.server import Server
@@ -143,8 +143,8 @@ class Configuration(Component):
         return [Status(line.encode()) for line in HELP]
 
 
-def _match(pattern: bytes, name: bytes) -> bool:
-    return match_glob(pattern, name, ignore_case=True)
+def _match(glob: bytes, name: bytes) -> bool:
+    return pattern.matches(glob, name, nocase=True)
 
 
 def _is_local(session: Session) -> bool:

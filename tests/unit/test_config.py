@@ -19,11 +19,11 @@ from node.config import (
 )
 from node.config import directives as own
 from node.config.reference import TARGET, write_reference
-from node.glob import match_glob
+from node.values import pattern
 
 
-def match(pattern: bytes, name: bytes) -> bool:
-    return match_glob(pattern, name, ignore_case=True)
+def match(glob: bytes, name: bytes) -> bool:
+    return pattern.matches(glob, name, nocase=True)
 
 
 @pytest.fixture
