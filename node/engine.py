@@ -18,7 +18,7 @@ into ``Session.out``. Time comes from the clock that it is given.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import MethodType
 from typing import Final
 
@@ -82,10 +82,9 @@ UNQUEUED: Final = frozenset((b"exec", b"discard", b"multi", b"watch", b"quit", b
 class EngineStatistics:
     """Counters that CONFIG RESETSTAT clears."""
 
-    __slots__ = ("commands", "errors", "error_counts", "unexpected")
+    __slots__ = ("errors", "error_counts", "unexpected")
 
     def __init__(self) -> None:
-        self.commands = 0
         self.errors = 0
         self.error_counts: dict[bytes, int] = {}
         self.unexpected = 0
@@ -215,6 +214,18 @@ class Engine:
         session.wake = None
         session.close = None
 
+    def all_commands(self) -> Iterator[Command]:
+        """Every command and subcommand."""
+        for command in self.commands.values():
+            yield command
+            if command.subcommands is not None:
+                yield from command.subcommands.values()
+
+    @property
+    def processed(self) -> int:
+        """Commands executed since the start or CONFIG RESETSTAT."""
+        return sum(sum(command.histogram) for command in self.all_commands())
+
     # Time.
 
     def refresh(self) -> None:
@@ -286,7 +297,6 @@ class Engine:
         self.ended_ns = ended
         command.nanoseconds += taken
         command.histogram[taken.bit_length()] += 1
-        self.statistics.commands += 1
         if taken > self.slow_ns and self.report_slow is not None:
             self.report_slow(session, command, argv, taken)
         if self.keyspace.pending:

@@ -221,6 +221,11 @@ def encode_request(argv: list[bytes]) -> bytes:
 # for hiredis: it allocates the array on the strength of the count alone.
 _SUSPICIOUS: Final = re.compile(rb"\*(?:[0-9]{5}|[0-9]*\Z)").search
 
+# An empty request, fed after all others: only where it comes back as such did the bytes before it
+# end with a whole request. (Swallowed by an unfinished string it cannot: that string then takes
+# all of it, or leaves a rest that is an error.)
+_SENTINEL: Final = b"*0\r\n"
+
 INLINE_LIMIT: Final = 64 * 1024  # PROTO_INLINE_MAX_SIZE
 COUNT_LIMIT: Final = 2**31 - 1
 # Before a client has authenticated (Redis's limits since 6.2.6).
@@ -296,26 +301,32 @@ class RequestParser:
         empty = 0
         try:
             reader.feed(data)
+            reader.feed(_SENTINEL)
             gets = reader.gets
-            request = gets()
-            while request is not False:
-                b"".join(request)  # raises where not all are strings
-                if request:
-                    requests.append(request)
-                else:
-                    empty += 1
+            while True:
                 request = gets()
+                while request:
+                    b"".join(request)  # raises where not all are strings
+                    requests.append(request)
+                    request = gets()
+                if type(request) is list and reader.has_data():
+                    empty += 1
+                else:
+                    break
         except (hiredis.ProtocolError, TypeError):
-            self._reader = hiredis.Reader()
-            del requests[before:]
-            self._parse(data, requests, False)
+            request = None
+        if type(request) is list:
             return requests
-        if reader.has_data():
-            # Nothing unfinished stays inside hiredis, so that a fault in it can still be told
-            # from Redis's point of view and large elements are not copied twice.
-            self._reader = hiredis.Reader()
+        # What is unfinished, or wrong, does not stay inside hiredis, which could not say what it
+        # has of it.
+        self._reader = hiredis.Reader()
+        if request is False:
             used = 4 * empty + _wire_size(requests[before:])
-            self._parse(data[used:], requests, False)
+            if used <= len(data):
+                self._parse(data[used:], requests, False)
+                return requests
+        del requests[before:]
+        self._parse(data, requests, False)
         return requests
 
     def _parse(self, data: bytes, requests: list[list[bytes]], once: bool) -> int:
