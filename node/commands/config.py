@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 GROUP: Final = Group("server")
 GROUP.container("config", since="2.0.0", summary="Holds the commands for configuration.")
 
+REDACTED: Final = b"(redacted)"
+
 HELP: Final = (
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "GET <pattern> [<pattern> ...]",
@@ -79,9 +81,17 @@ class Configuration(Component):
         """Change all of the directives or none."""
         if len(argv) % 2:
             raise ReplyError(b"ERR syntax error")
-        pairs = [(decode(argv[at]), decode(argv[at + 1])) for at in range(2, len(argv), 2)]
+        config = self.engine.config
+        pairs: list[tuple[str, str]] = []
+        for at in range(2, len(argv), 2):
+            name = decode(argv[at])
+            pairs.append((name, decode(argv[at + 1])))
+            directive = config.find(name)
+            if directive is not None and directive.sensitive:
+                # The slow log is given these arguments afterwards.
+                argv[at + 1] = REDACTED
         try:
-            self.engine.config.set(pairs, local=_is_local(ctx))
+            config.set(pairs, local=_is_local(ctx))
         except LoadingError as error:
             raise ReplyError(f"LOADING {error}".encode()) from None
         except SetError as error:
