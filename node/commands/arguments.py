@@ -65,14 +65,27 @@ def bounded_integer(
     return number
 
 
-def positive_integer(argument: bytes, error: bytes | None = None) -> int:
-    """An integer that is not negative (Redis's "positive"); ``error`` as above."""
+def positive_integer(argument: bytes, error: bytes = NOT_POSITIVE) -> int:
+    """An integer that is not negative (Redis's "positive"), or ``error``, no number at all too."""
     number = parse_integer(argument)
-    if number is None:
-        raise ReplyError(NOT_AN_INTEGER if error is None else error)
-    if number < 0:
-        raise ReplyError(NOT_POSITIVE if error is None else error)
+    if number is None or number < 0:
+        raise ReplyError(error)
     return number
+
+
+# The reply to a draw with repetitions is built in memory before it is sent.
+RANDOM_COUNT_LIMIT: Final = 1 << 24
+
+
+def random_count(argument: bytes) -> int:
+    """The count of SRANDMEMBER and its like: -n draws n elements that may repeat.
+
+    Redis would go on sending for ever where this refuses an absurd number of repetitions.
+    """
+    count = bounded_integer(argument, -MAX_INTEGER)
+    if count < -RANDOM_COUNT_LIMIT:
+        raise ReplyError(b"ERR value is out of range")
+    return count
 
 
 def floating(argument: bytes, error: bytes = NOT_A_FLOAT) -> float:

@@ -109,6 +109,32 @@ class Set(Collection):
             add(member)
         return len(self.elements) - before
 
+    @classmethod
+    def from_members(cls, limits: Limits, members: Iterable[bytes], form: int = INTSET) -> Set:
+        """Make a set of members, as if they were added to an empty one of an encoding in turn.
+
+        A dict with the members as keys is taken over.
+        """
+        result = cls(limits)
+        result.form = form
+        elements = members if isinstance(members, dict) else dict.fromkeys(members)
+        count = len(elements)
+        if count <= max(limits.set_max_intset_entries, limits.set_max_listpack_entries):
+            result.update(elements)
+            return result
+        result.form = HASHTABLE
+        result.memory += (
+            sum([(len(member) + OBJECT_BYTES) & ALIGNED for member in elements])
+            + DICT_BYTES[min(count, SMALL)]
+            - DICT_BYTES[0]
+        )
+        if count > SMALL:
+            result.memory += (count - SMALL) * STEP[-1]
+            result.elements = Table(elements)
+        else:
+            result.elements = elements
+        return result
+
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""
         elements = self.elements
