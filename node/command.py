@@ -23,6 +23,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from node.values.number import parse_integer
+
 # Flags, in the order in which COMMAND INFO lists them.
 WRITE: Final = 1 << 0
 READONLY: Final = 1 << 1
@@ -65,16 +67,16 @@ FLAG_NAMES: Final = (
     ("fast", FAST),
     ("no_auth", NO_AUTH),
     ("may_replicate", MAY_REPLICATE),
+    ("no_mandatory_keys", NO_MANDATORY_KEYS),
+    ("protected", PROTECTED),
+    ("no_async_loading", NO_ASYNC_LOADING),
     ("no_multi", NO_MULTI),
     ("movablekeys", MOVABLEKEYS),
     ("allow_busy", ALLOW_BUSY),
-    ("no_async_loading", NO_ASYNC_LOADING),
-    ("no_mandatory_keys", NO_MANDATORY_KEYS),
-    ("protected", PROTECTED),
     ("touches_arbitrary_keys", TOUCHES_ARBITRARY_KEYS),
 )
 # What COMMAND INFO does not tell: they matter to the server alone.
-HIDDEN_FLAGS: Final = PROTECTED
+HIDDEN_FLAGS: Final = PROTECTED | TOUCHES_ARBITRARY_KEYS
 _FLAGS: Final = dict(FLAG_NAMES)
 
 # ACL categories in Redis's order of bits, which is the order COMMAND INFO lists them in.
@@ -128,7 +130,7 @@ class KeySpec:
     Begin: at argument ``index``, or after ``keyword`` searched from ``start`` on (from the end
     when negative). Then a range (``last`` relative to the first, negative from the end of
     the arguments; ``step``; ``limit`` divides what is left) or, with ``keynum``, a count at
-    that offset with the first key at offset ``first``.
+    that offset with the first key at offset ``first``. ``unknown``: only a ``key_finder`` can say.
     """
 
     __slots__ = (
@@ -142,6 +144,7 @@ class KeySpec:
         "limit",
         "keynum",
         "first",
+        "unknown",
     )
 
     def __init__(
@@ -156,6 +159,7 @@ class KeySpec:
         limit: int = 0,
         keynum: int | None = None,
         first: int = 0,
+        unknown: bool = False,
         notes: str = "",
     ) -> None:
         self.flags: tuple[str, ...] = tuple(flags.split())
@@ -168,6 +172,7 @@ class KeySpec:
         self.limit = limit
         self.keynum = keynum
         self.first = first
+        self.unknown = unknown
 
     def positions(self, argv: Sequence[bytes]) -> list[int]:
         """Indices into ``argv`` of the keys that this specification finds.
@@ -177,6 +182,8 @@ class KeySpec:
         """
         argc = len(argv)
         begin = self.index
+        if self.unknown:
+            return []
         if self.keyword is not None:
             begin = self._find_keyword(argv)
             if begin < 0:
@@ -185,12 +192,12 @@ class KeySpec:
             at = begin + self.keynum
             if at >= argc:
                 raise ValueError("no key count")
-            count = int(argv[at])
-            if count < 0:
-                raise ValueError("negative key count")
+            count = parse_integer(argv[at])
+            if count is None or count < 1:
+                raise ValueError("no key count")
+            if count > argc:
+                raise ValueError("key beyond the arguments")
             first = begin + self.first
-            if count == 0:
-                return []
             found = list(range(first, first + (count - 1) * self.step + 1, self.step))
         else:
             if begin >= argc:
@@ -225,9 +232,42 @@ def key(flags: str, index: int = 1, *, last: int = 0, step: int = 1, notes: str 
     return KeySpec(flags, index=index, last=last, step=step, notes=notes)
 
 
+def keys_unknown(flags: str, *, notes: str = "") -> KeySpec:
+    """Keys that only a ``key_finder`` finds."""
+    return KeySpec(flags, unknown=True, notes=notes)
+
+
 def keys_counted(flags: str, index: int = 1) -> KeySpec:
     """A count at argument ``index`` (numkeys), then that many keys."""
     return KeySpec(flags, index=index, keynum=0, first=1)
+
+
+def plain_range(keys: Sequence[KeySpec]) -> tuple[int, int, int, bool]:
+    """First, last, step of the plain range that says most about ``keys``; whether more is needed.
+
+    These are the three numbers of COMMAND INFO and the flag ``movablekeys``, for clients that know
+    no key specifications (``populateCommandLegacyRangeSpec`` in server.c). ``last`` is negative
+    where it counts from the end; all are 0 where there is no plain range.
+    """
+    if len(keys) == 1 and _is_plain(keys[0]):
+        only = keys[0]
+        last = only.index + only.last if only.last >= 0 else only.last
+        return only.index, last, only.step, "incomplete" in only.flags
+    first = last = 0
+    movable = False
+    for spec in keys:
+        if not _is_plain(spec) or spec.step != 1 or (last and last != spec.index - 1):
+            movable = True
+            continue
+        movable = movable or "incomplete" in spec.flags
+        first = min(first, spec.index) if first else spec.index
+        end = spec.index + spec.last if spec.last >= 0 else spec.last
+        last = end if end < 0 or last < 0 else max(last, end)
+    return first, last, 1 if first else 0, movable
+
+
+def _is_plain(spec: KeySpec) -> bool:
+    return not spec.unknown and spec.keyword is None and spec.keynum is None
 
 
 Handler = Callable[..., Any]
@@ -359,7 +399,12 @@ class Command:
         for keys in spec.keys:
             if "not_key" in keys.flags:
                 continue
-            found.extend((index, keys.flags) for index in keys.positions(argv))
+            try:
+                found.extend((index, keys.flags) for index in keys.positions(argv))
+            except ValueError:
+                if self.flags & NO_MANDATORY_KEYS:
+                    return []
+                raise
         return found
 
 
@@ -428,7 +473,16 @@ class Group:
         self, name: str, *, arity: int = -2, flags: str = "", since: str, summary: str
     ) -> None:
         """Declare a command that only holds subcommands (CLIENT, CONFIG …)."""
-        self._add(name, arity, flags, None, since=since, summary=summary, group=self.name)
+        self._add(
+            name,
+            arity,
+            flags,
+            None,
+            since=since,
+            summary=summary,
+            group=self.name,
+            complexity="Depends on subcommand.",
+        )
 
     def _add(
         self,
@@ -454,7 +508,7 @@ class Group:
         bits = 0
         for flag in flags.split():
             bits |= _FLAGS[flag]
-        if any(k.keynum is not None or k.keyword is not None for k in keys) or key_finder:
+        if plain_range(keys)[3]:
             bits |= MOVABLEKEYS
         self.specs.append(
             Spec(

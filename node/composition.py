@@ -13,6 +13,7 @@ from typing import Final
 from node.clock import Clock
 from node.command import Group
 from node.commands.config import Configuration
+from node.commands.introspection import Introspection
 from node.component import Component
 from node.config import Config
 from node.eviction import Eviction
@@ -27,6 +28,8 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Expiration,
     Reclamation,
     Eviction,
+    Configuration,
+    Introspection,
 )
 
 

@@ -318,8 +318,6 @@ class Engine:
             return command
         subcommand = command.subcommands.get(argv[1].lower())
         if subcommand is None:
-            if command.spec.function is not None:
-                return command
             return Error(
                 b"ERR unknown subcommand '%b'. Try %b HELP." % (argv[1][:128], command.name.upper())
             )
