@@ -90,35 +90,6 @@ def directives(port: int) -> Sequence[str]:
     return ("--port", str(port), "--bind", "127.0.0.1")
 
 
-def test_version_and_help(tmp_path: Path) -> None:
-    for option in ("-v", "--version"):
-        result = run(option, folder=tmp_path)
-        assert result.returncode == 0
-        assert re.match(r"Sentrio server v=\S+ redis_version=7\.2\.4 ", result.stdout)
-    for option in ("-h", "--help"):
-        result = run(option, folder=tmp_path)
-        assert result.returncode == 0
-        assert result.stdout.startswith("Usage: sentrio node [/path/to/sentrio.conf]")
-
-
-@pytest.mark.parametrize("option", ["--test-memory", "--check-system"])
-def test_what_is_refused(tmp_path: Path, option: str) -> None:
-    result = run(option, "100", folder=tmp_path)
-    assert result.returncode == 1
-    assert f"{option} is not available" in result.stderr
-
-
-def test_sentrio_alone_shows_its_commands(tmp_path: Path) -> None:
-    command = node_command()
-    if command[-1] != "node":
-        pytest.skip("another server is under test")
-    result = subprocess.run(
-        command[:-1], capture_output=True, text=True, env=environment(), timeout=LIMIT, check=False
-    )
-    assert result.returncode == 0
-    assert "node" in result.stdout
-
-
 @pytest.mark.parametrize(
     ("content", "number", "line", "reason"),
     [
@@ -129,17 +100,6 @@ def test_sentrio_alone_shows_its_commands(tmp_path: Path) -> None:
             "Bad directive or wrong number of arguments",
         ),
         ("maxmemory lots", 1, "maxmemory lots", "argument must be a memory value"),
-        (
-            "user default on nopass sanitize-payload ~* &* +@all\nuser eve on nopass ~* &* +@all",
-            2,
-            "user eve on nopass ~* &* +@all",
-            (
-                "Error in user declaration: ACL users are not supported, only the default user "
-                "without restrictions"
-            ),
-        ),
-        ("loadmodule /x.so", 1, "loadmodule /x.so", "Modules are not supported"),
-        ("sentinel myid 1", 1, "sentinel myid 1", "sentinel directive while not in sentinel mode"),
         (
             "rename-command nothing x",
             1,
@@ -165,12 +125,6 @@ def test_a_bad_line_stops_the_start(
     )
 
 
-def test_a_bad_option_stops_the_start(tmp_path: Path) -> None:
-    result = run("--port", "70000", folder=tmp_path)
-    assert result.returncode == 1
-    assert ">>> 'port \"70000\"'\nIn command line\nargument must be between" in result.stderr
-
-
 def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
     result = run("missing.conf", folder=tmp_path)
     assert result.returncode == 1
@@ -180,12 +134,6 @@ def test_a_missing_file_stops_the_start(tmp_path: Path) -> None:
         r"No such file or directory\n",
         result.stdout,
     )
-
-
-def test_a_log_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
-    result = run("--logfile", "missing/log", folder=tmp_path)
-    assert result.returncode == 1
-    assert "Can't open the log file: No such file or directory" in result.stderr
 
 
 def test_files_input_and_options_come_together(tmp_path: Path) -> None:
