@@ -12,6 +12,7 @@ from typing import Final
 
 from node.clock import Clock
 from node.command import Group
+from node.commands import strings
 from node.commands.config import Configuration
 from node.commands.introspection import Introspection
 from node.component import Component
@@ -23,7 +24,7 @@ from node.network import Network
 from node.reclamation import Reclamation
 from node.server import Server
 
-FAMILIES: Final[Sequence[Group]] = ()
+FAMILIES: Final[Sequence[Group]] = (strings.GROUP,)
 COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Expiration,
     Reclamation,
