@@ -581,10 +581,11 @@ class Database:
         found: list[bytes] = []
         steps = count * 10
         while True:
-            level = (self.mask + 1).bit_length() - 1
+            half = (self.mask + 1) >> 1
+            level = half.bit_length() - 1
             low = self._bits_before(cursor, level)
-            if low >= self.size:
-                level -= 1
+            if low + half < self.size:  # split already: its keys stand in two buckets
+                level += 1
                 low = self._bits_before(cursor, level)
             bucket = self.buckets[low]
             if bucket.values:

@@ -1,0 +1,270 @@
+"""The keyspace: buckets that grow and shrink one by one, walks that miss nothing, deadlines."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from node.keyspace import (
+    EVENT_EXPIRED,
+    EVENT_GENERIC,
+    EVENT_STRING,
+    LARGEST_BUCKET,
+    Database,
+    Keyspace,
+    position,
+)
+from node.values.collection import Limits
+from node.values.set import Set
+
+
+def make_keyspace(seed: int = 0) -> Keyspace:
+    keyspace = Keyspace(2, Limits(), seed)
+    keyspace.now = 1_000_000
+    return keyspace
+
+
+def check(db: Database) -> None:
+    """The invariants of a database."""
+    assert len(db.buckets) == db.size
+    assert (db.mask + 1) // 2 <= db.size <= db.mask + 1
+    count = volatile = 0
+    for i, bucket in enumerate(db.buckets):
+        assert bucket.values.keys() == bucket.clocks.keys()
+        count += len(bucket.values)
+        if bucket.deadlines is not None:
+            assert bucket.deadlines
+            assert bucket.deadlines.keys() <= bucket.values.keys()
+            volatile += len(bucket.deadlines)
+        for key in bucket.values:
+            at = hash(key) & db.mask
+            if at >= db.size:
+                at &= db.mask >> 1
+            assert at == i
+    assert count == db.count
+    assert volatile == db.volatile
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_changes_keep_the_invariants(seed: int) -> None:
+    rng = random.Random(seed)
+    keyspace = make_keyspace(seed)
+    db = keyspace.databases[0]
+    model: dict[bytes, bytes] = {}
+    deadlines: dict[bytes, int] = {}
+    empty = db.memory
+    for step in range(12_000):
+        key = b"%d" % rng.randrange(8000 if (step // 2000) % 2 == 0 else 300)
+        action = rng.random()
+        if action < 0.5:
+            model[key] = b"v" * rng.randrange(100)
+            keep = rng.random() < 0.3
+            if not keep or key not in db.bucket_of(key).values:
+                deadlines.pop(key, None)
+            db.put(key, model[key], keep)
+        elif action < 0.8 or (step // 2000) % 2 == 1:
+            assert db.delete(key) == (key in model)
+            model.pop(key, None)
+            deadlines.pop(key, None)
+        elif key in model:
+            if action < 0.9:
+                deadlines[key] = keyspace.now + rng.randrange(1, 10**6)
+                db.set_deadline(key, deadlines[key])
+            else:
+                assert db.persist(key) == (deadlines.pop(key, None) is not None)
+    check(db)
+    assert dict(db.items()) == model
+    assert {key: db.deadline(key) for key in deadlines} == deadlines
+    for key in list(model):
+        db.delete(key)
+    check(db)
+    assert db.size == 1
+    assert db.memory == empty
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("trend", [-1, 0, 1])
+def test_scan_returns_all_that_is_there_throughout(seed: int, trend: int) -> None:
+    rng = random.Random(seed)
+    db = make_keyspace(seed).databases[0]
+    stable = [b"stable:%d" % i for i in range(2000)]
+    for key in stable:
+        db.put(key, b"")
+    passing = [b"passing:%d" % i for i in range(20_000)]
+    if trend < 0:
+        for key in passing:
+            db.put(key, b"")
+    found: set[bytes] = set()
+    cursor = 0
+    calls = 0
+    while True:
+        cursor, keys = db.scan(cursor, rng.choice([1, 10, 100]))
+        found.update(keys)
+        calls += 1
+        if cursor == 0:
+            break
+        for _ in range(rng.randrange(400)):
+            key = rng.choice(passing)
+            if rng.random() < 0.5 + trend * 0.5:
+                db.put(key, b"")
+            else:
+                db.delete(key)
+    assert found >= set(stable)
+    assert calls < 50_000
+
+
+def test_scan_keeps_to_its_count() -> None:
+    db = make_keyspace().databases[0]
+    for i in range(5000):
+        db.put(b"%d" % i, b"")
+    for count in (1, 10, 1000):
+        cursor, keys = db.scan(0, count)
+        assert len(keys) == count
+        assert 0 < cursor < 2**48
+    assert sorted(db.scan(0, 10**6)[1]) == sorted(db.keys())
+
+
+@pytest.mark.parametrize("cursor", [1, 2**47, 2**48 - 1, 2**48, 2**64 - 1, 12345678901234567890])
+def test_scan_takes_any_cursor(cursor: int) -> None:
+    db = make_keyspace().databases[0]
+    for i in range(1000):
+        db.put(b"%d" % i, b"")
+    after, keys = db.scan(cursor, 10)
+    assert after >= 0
+    assert all(position(key) >= cursor & (2**48 - 1) for key in keys)
+
+
+def test_a_sparse_database_is_scanned_in_bounded_steps() -> None:
+    db = make_keyspace().databases[0]
+    for i in range(100_000):
+        db.put(b"%d" % i, b"")
+    # Emptied behind the back of the merging, as expiry of one region would leave it.
+    for bucket in db.buckets[1:]:
+        db.count -= len(bucket.values)
+        bucket.values = {}
+        bucket.clocks = {}
+    cursor, calls, found = 0, 0, 0
+    while True:
+        cursor, keys = db.scan(cursor, 10)
+        found += len(keys)
+        calls += 1
+        if cursor == 0:
+            break
+    assert found == db.count
+    assert calls >= db.size // 100
+
+
+def test_random_key_is_uniform() -> None:
+    db = make_keyspace(7).databases[0]
+    for i in range(1000):
+        db.put(b"%d" % i, b"")
+    assert max(len(bucket.values) for bucket in db.buckets) < LARGEST_BUCKET
+    counts = Counter(db.random_key() for _ in range(100_000))
+    assert len(counts) == 1000
+    chi = sum((count - 100) ** 2 / 100 for count in counts.values())
+    assert 800 < chi < 1200  # 999 degrees of freedom
+
+
+def test_lazy_expiry_tells_everyone() -> None:
+    keyspace = make_keyspace()
+    db = keyspace.databases[0]
+    events: list[tuple[bytes, bytes]] = []
+    gone: list[bytes] = []
+    keyspace.notify_flags = EVENT_EXPIRED | EVENT_STRING | EVENT_GENERIC
+    keyspace.notify = lambda _class, event, key, _db: events.append((event, key))
+    keyspace.key_deleted = lambda _db, key: gone.append(key)
+    db.put(b"k", b"v")
+    db.set_deadline(b"k", keyspace.now + 10)
+    assert db.find(b"k") == b"v"
+    keyspace.now += 10
+    assert db.find(b"k") is None
+    assert (events, gone) == ([(b"expired", b"k")], [b"k"])
+    assert keyspace.statistics.expired == 1
+    assert (keyspace.statistics.hits, keyspace.statistics.misses) == (1, 1)
+    check(db)
+
+
+def test_where_expiry_is_not_ours_keys_are_only_hidden() -> None:
+    keyspace = make_keyspace()
+    keyspace.expiring = False
+    db = keyspace.databases[0]
+    db.put(b"k", b"v")
+    db.set_deadline(b"k", keyspace.now)
+    assert db.find(b"k") is None
+    assert db.find_for_write(b"k") is None
+    assert db.peek(b"k") is None
+    assert db.count == 1
+
+
+def test_overwriting_an_expired_key_expires_it_first() -> None:
+    keyspace = make_keyspace()
+    db = keyspace.databases[0]
+    db.put(b"k", b"v")
+    db.set_deadline(b"k", keyspace.now)
+    db.put(b"k", b"w", keep_ttl=True)
+    assert db.find(b"k") == b"w"
+    assert db.deadline(b"k") is None
+    assert keyspace.statistics.expired == 1
+    check(db)
+
+
+def test_large_values_are_freed_bit_by_bit() -> None:
+    keyspace = make_keyspace()
+    db = keyspace.databases[0]
+    big = Set(keyspace.limits)
+    for i in range(100_000):
+        big.add(b"member:%d" % i)
+    db.put(b"big", big)
+    before = keyspace.used_memory
+    assert before > 5_000_000
+    db.delete(b"big")
+    assert db.memory < 1000
+    assert before - 1000 < keyspace.used_memory <= before
+    rounds = 0
+    while not keyspace.drain(256):
+        rounds += 1
+    assert rounds > 100
+    assert keyspace.used_memory == 0
+
+
+def test_a_flushed_database_is_freed_bit_by_bit() -> None:
+    keyspace = make_keyspace()
+    db = keyspace.databases[0]
+    for i in range(20_000):
+        db.put(b"%d" % i, b"v")
+    big = Set(keyspace.limits)
+    for i in range(10_000):
+        big.add(b"member:%d" % i)
+    db.put(b"big", big)
+    assert db.clear() == 20_001
+    check(db)
+    assert keyspace.used_memory > 0
+    rounds = 0
+    while not keyspace.drain(256):
+        rounds += 1
+    assert rounds > 80
+    assert keyspace.used_memory == 0
+
+
+def test_swap_exchanges_the_data() -> None:
+    keyspace = make_keyspace()
+    first, second = keyspace.databases
+    first.put(b"a", b"1")
+    second.put(b"b", b"2")
+    second.set_deadline(b"b", keyspace.now + 5)
+    keyspace.swap(0, 1)
+    assert (dict(first.items()), dict(second.items())) == ({b"b": b"2"}, {b"a": b"1"})
+    assert first.deadline(b"b") == keyspace.now + 5
+    check(first)
+    check(second)
+
+
+def test_the_lfu_counter_grows_slowly_and_decays() -> None:
+    keyspace = make_keyspace(3)
+    keyspace.lfu = True
+    counter = keyspace.lfu_fresh()
+    for _ in range(1000):
+        counter = keyspace.lfu_used(counter)
+    assert 10 < keyspace.lfu_decayed(counter) < 40
+    keyspace.now += 60_000 * 7
+    assert keyspace.lfu_decayed(counter) == (counter & 255) - 7
