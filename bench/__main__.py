@@ -1,0 +1,114 @@
+"""The command line: `python -m bench --help`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.load import SETTINGS, WORKLOADS, Contender, compare
+from bench.machine import describe
+from bench.memory import SHAPES, weigh
+from bench.report import Report
+from bench.stalls import DEFAULT_KEYS, examine
+from tests.servers import Server, node_command, oracle_command
+
+METHOD = (
+    "`python -m bench` starts our node and redis-server, both without persistence, and lets them "
+    "take turns under redis-benchmark ({rounds} rounds of about {seconds:g} s each, keyspace "
+    "100,000; medians). The ratio is ours / Redis. CPU is the server's processor time per request. "
+    "Memory is the growth of resident memory, of a fresh process each."
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--server", help="What starts our node.  [default: this Python's sentrio node]")
+@click.option("--oracle", help="What starts the server to compare with.  [default: redis-server]")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=2.5, show_default=True, help="About how long a round lasts.")
+@click.option("--command", "commands", multiple=True, help="Only these; may be repeated.")
+@click.option("--setting", "settings", multiple=True, help="Only settings with this in the name.")
+@click.option("--quick", is_flag=True, help="One short round each, a tenth of the keys.")
+@click.option("--speed/--no-speed", default=True, show_default=True)
+@click.option("--memory/--no-memory", default=True, show_default=True)
+@click.option("--stalls", is_flag=True, help="Also the check with ten million keys (ours only).")
+@click.option("--keys", default=DEFAULT_KEYS, show_default=True, help="How many for --stalls.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
+@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write a page.")
+def main(
+    server: str | None,
+    oracle: str | None,
+    rounds: int,
+    seconds: float,
+    commands: tuple[str, ...],
+    settings: tuple[str, ...],
+    quick: bool,
+    speed: bool,
+    memory: bool,
+    stalls: bool,
+    keys: int,
+    json_file: Path | None,
+    markdown_file: Path | None,
+) -> None:
+    """Measure our node beside redis-server."""
+    ours = shlex.split(server) if server else node_command()
+    theirs = shlex.split(oracle) if oracle else oracle_command()
+    if theirs is None:
+        raise click.ClickException("no redis-server (Debian: apt-get install redis-server)")
+    if quick:
+        rounds, seconds, keys = 1, 0.3, keys // 10
+    unknown = {name.upper() for name in commands} - {each.name for each in WORKLOADS}
+    if unknown:
+        raise click.ClickException(f"no such command here: {', '.join(sorted(unknown))}")
+    console = Console(width=None if Console().is_terminal else 140)
+    progress = Console(stderr=True)
+    report = Report(describe(ours, theirs), METHOD.format(rounds=rounds, seconds=seconds))
+    if speed:
+        _measure_speed(report, progress, ours, theirs, rounds, seconds, commands, settings)
+    if memory:
+        count = 100_000 if quick else 1_000_000
+        for shape in SHAPES:
+            progress.print(f"memory: {count:,} × {shape.name}")
+            report.weights.append(weigh(ours, theirs, shape, count))
+    if stalls:
+        progress.print(f"pauses with {keys:,} keys")
+        report.findings += examine(ours, keys)
+    report.print(console)
+    if json_file:
+        json_file.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    if markdown_file:
+        markdown_file.write_text(report.markdown())
+
+
+def _measure_speed(
+    report: Report,
+    progress: Console,
+    ours: list[str],
+    theirs: list[str],
+    rounds: int,
+    seconds: float,
+    commands: tuple[str, ...],
+    settings: tuple[str, ...],
+) -> None:
+    wanted = {name.upper() for name in commands}
+    with (
+        Server(ours, name="bench-ours") as our_server,
+        Server(theirs, name="bench") as their_server,
+    ):
+        contenders = Contender(our_server), Contender(their_server)
+        for setting in SETTINGS:
+            if settings and not any(text in setting.name for text in settings):
+                continue
+            for workload in WORKLOADS:
+                if wanted and workload.name not in wanted:
+                    continue
+                found = compare(*contenders, workload, setting, rounds, seconds)
+                report.comparisons.append(found)
+                progress.print(f"{setting.name}, {workload.name}: {found.ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

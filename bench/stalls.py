@@ -1,0 +1,135 @@
+"""Pauses: what the slowest command takes, and how long others wait, with millions of keys."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import psutil
+
+from bench.memory import SHAPES, Shape, fill
+from bench.pinger import Pinger
+from tests.servers import Server
+from tests.wire import Argument, Client, Error
+
+STRINGS, ZSET, SET, HASH, LIST = SHAPES
+RSS_LIMIT: Final = 3 * 2**30
+COMMAND_LIMIT: Final = 10.0  # ms
+STALL_LIMIT: Final = 20.0  # ms
+BIG: Final = 1_000_000
+REPEATS: Final = 2000
+DEFAULT_KEYS: Final = 10_000_000
+
+# `{n}` is another number each time. None of these is O(n) in the number of keys.
+COMMANDS: Final = (
+    "GET key:{n}",
+    "SET key:{n} value",
+    "SET new:{n} value",
+    "SET key:{n} value EX 1000",
+    "INCR counter:{n}",
+    "EXISTS key:{n}",
+    "TYPE key:{n}",
+    "EXPIRE key:{n} 1000",
+    "TTL key:{n}",
+    "PERSIST key:{n}",
+    "OBJECT ENCODING key:{n}",
+    "RENAME key:{n} renamed:{n}",
+    "COPY key:{n} copied:{n}",
+    "DEL key:{n}",
+    "UNLINK copied:{n}",
+    "RANDOMKEY",
+    "DBSIZE",
+    "SCAN {n} COUNT 10",
+    "LPUSH list:{n} item",
+    "SADD set:{n} member",
+    "HSET hash:{n} field value",
+    "ZADD zset:{n} 1 member",
+    "MEMORY USAGE key:{n}",
+    "INFO",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One figure and its limit."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+
+    @property
+    def reached(self) -> bool:
+        """Whether it keeps the limit."""
+        return self.value <= self.limit
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "reached": self.reached}
+
+
+def examine(command: list[str], keys: int) -> list[Finding]:
+    """Fill a server with so many small strings, then look for what is slow."""
+    with Server(command, name="bench") as server, server.connect(timeout=600.0) as client:
+        findings = _examine_keys(server, client, keys)
+        for shape in (ZSET, SET, HASH, LIST):
+            for removing in ("DEL", "UNLINK"):
+                findings.append(_remove_big(server, client, shape, removing))
+        with Pinger(server) as pinger:
+            _must(client("FLUSHALL", "ASYNC"))
+            _settle(client)
+        findings.append(Finding("stall by FLUSHALL ASYNC", pinger.longest, STALL_LIMIT, "ms"))
+        return findings
+
+
+def _examine_keys(server: Server, client: Client, keys: int) -> list[Finding]:
+    with Pinger(server) as pinger:
+        fill(client, STRINGS, keys)
+    findings = [Finding("stall while loading", pinger.longest, STALL_LIMIT, "ms")]
+    rss = psutil.Process(server.pid).memory_info().rss
+    limit = RSS_LIMIT * keys / DEFAULT_KEYS
+    findings.append(Finding(f"RSS with {keys:,} keys", rss / 2**20, limit / 2**20, "MiB"))
+    _must(client("CONFIG", "SET", "slowlog-log-slower-than", "1000"))
+    for text in COMMANDS:
+        slowest = max(_timed(client, text, n * 7919 % keys) for n in range(REPEATS))
+        findings.append(Finding(f"slowest {text}", slowest, COMMAND_LIMIT, "ms"))
+    return findings
+
+
+def _timed(client: Client, text: str, number: int) -> float:
+    words: list[Argument] = [
+        word.replace("{n}", f"{number:08d}" if ":" in word else str(number))
+        for word in text.split()
+    ]
+    started = time.perf_counter()
+    reply = client(*words)
+    taken = (time.perf_counter() - started) * 1e3
+    if isinstance(reply, Error) and not reply.text.startswith(b"ERR no such key"):
+        raise RuntimeError(f"{text}: {reply.text!r}")
+    return taken
+
+
+def _remove_big(server: Server, client: Client, shape: Shape, removing: str) -> Finding:
+    fill(client, shape, BIG)
+    key = shape.request(0, 1)[1]
+    with Pinger(server) as pinger:
+        _must(client(removing, key))
+        _settle(client)
+    return Finding(
+        f"stall by {removing} of a million-{shape.name} value", pinger.longest, STALL_LIMIT, "ms"
+    )
+
+
+def _settle(client: Client) -> None:
+    """Until what is freed behind the scenes is freed, or half a minute has passed."""
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        reply = client("INFO", "memory")
+        if not isinstance(reply, bytes) or b"lazyfree_pending_objects:0" in reply:
+            return
+
+
+def _must(reply: object) -> None:
+    if isinstance(reply, Error):
+        raise RuntimeError(f"refused: {reply.text!r}")
