@@ -80,16 +80,19 @@ class SortedSet(Collection):
 
     def add(self, member: bytes, score: float) -> bool:
         """Set a member's score and tell whether the member is new."""
+        old = self.scores.get(member)
+        if old is None:
+            self.insert(member, score)
+            return True
+        if old != score:
+            self.move(member, old, score)
+        return False
+
+    def insert(self, member: bytes, score: float) -> None:
+        """Add a member that is not there yet."""
         assert score == score, "NaN is no score"
         scores = self.scores
         order = self.order
-        old = scores.get(member)
-        if old is not None:
-            if old != score:
-                if score == 0.0 and self.compact:
-                    score = 0.0
-                self._move(member, old, score)
-            return False
         if self.compact:
             limits = self.limits
             if (
@@ -116,10 +119,13 @@ class SortedSet(Collection):
                 self.scores = Table(scores)
             if isinstance(order, list):
                 self.order = Order(order)
-        return True
 
-    def _move(self, member: bytes, old: float, score: float) -> None:
+    def move(self, member: bytes, old: float, score: float) -> None:
+        """Give a member, whose score is `old`, another one."""
+        assert score == score, "NaN is no score"
         order = self.order
+        if score == 0.0 and self.compact:
+            score = 0.0
         if isinstance(order, list):
             index = bisect_left(order, (old, member))
             entry = (score, order[index][1])
