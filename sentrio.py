@@ -14,7 +14,14 @@ import trio
 from node import process
 from node.clock import SystemClock
 from node.composition import compose, tune_collector
-from node.config import Config, ConfigError, ConfigFileError, UnreadableFile, make_config
+from node.config import (
+    Config,
+    ConfigError,
+    ConfigFileError,
+    Statement,
+    UnreadableFile,
+    make_config,
+)
 from node.log import ROLE_MASTER, Log
 from node.network import SystemNetwork
 from node.server import CannotListen, Server, watch_signals
@@ -133,6 +140,7 @@ def read_configuration(config: Config, arguments: Sequence[str], log: Log) -> No
     The rules are redis-server's: a first argument without a leading `-` is the file, and a `-` as
     the first or the last argument stands for standard input. Raises ConfigFileError.
     """
+    config.examine = refuse_statement
     rest = list(arguments)
     if rest and not rest[0].startswith("-"):
         config.file = str(Path(rest.pop(0)).absolute())
@@ -147,23 +155,23 @@ def read_configuration(config: Config, arguments: Sequence[str], log: Log) -> No
         config.read_text(sys.stdin.buffer.read(), "standard input")
     config.read_options([os.fsencode(argument) for argument in rest])
     config.check()
-    refuse_statements(config)
 
 
-def refuse_statements(config: Config) -> None:
-    """Stop at lines that ask for what a data server does not have, as it would be unsafe to go on.
+def refuse_statement(statement: Statement) -> None:
+    """Refuse lines that ask for what a data server does not have, where going on would be unsafe.
 
     What CONFIG REWRITE of redis-server always writes, a default user who may do everything, is let
-    through. Raises ConfigFileError.
+    through. Raises ConfigError.
     """
-    for statement in config.statements("loadmodule"):
-        raise statement.refuse("Modules are not supported")
-    for statement in config.statements("sentinel"):
-        raise statement.refuse("sentinel directive while not in sentinel mode")
-    for statement in config.statements("user"):
-        rules = {word.lower() for word in statement.words[1:]} - _HARMLESS_RULES
-        if statement.words[0] != "default" or rules != _UNRESTRICTED:
-            raise statement.refuse(
+    name, words = statement.name, statement.words
+    if name == "loadmodule":
+        raise ConfigError("Modules are not supported")
+    if name == "sentinel":
+        raise ConfigError("sentinel directive while not in sentinel mode")
+    if name == "user":
+        rules = {word.lower() for word in words[1:]} - _HARMLESS_RULES
+        if words[0] != "default" or rules != _UNRESTRICTED:
+            raise ConfigError(
                 "Error in user declaration: ACL users are not supported, only the default user "
                 "without restrictions"
             )

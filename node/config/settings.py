@@ -97,12 +97,14 @@ class Config:
     directory   where relative paths start until a `dir` directive is read; the process's own
                 working directory if not given
     warn        takes lines for the log (level warning); the composition root sets it
+    examine     is shown each statement as it is read and may raise ConfigError to refuse it
     file        absolute path of the file that CONFIG REWRITE writes, or empty
     """
 
     def __init__(self, directory: str = "", warn: Callable[[str], None] | None = None) -> None:
         self.file = ""
         self.warn: Callable[[str], None] = warn if warn is not None else _ignore
+        self.examine: Callable[[Statement], None] = _admit
         self.loaded: set[str] = set()
         self._directory = directory
         self._directives: dict[str, Directive] = {}
@@ -409,6 +411,7 @@ class Config:
             or (name in ("user", "loadmodule") and words)
             or name == "sentinel"
         ):
+            self.examine(statement)
             self._statements.append(statement)
         elif "." in name:
             if len(words) != 1:
@@ -436,4 +439,8 @@ def _refusal(name: str, reason: str) -> str:
 
 
 def _ignore(message: str) -> None:
+    return None
+
+
+def _admit(statement: Statement) -> None:
     return None

@@ -17,6 +17,7 @@ from node.config.syntax import (
     parse_memory,
     quote,
 )
+from node.values.number import parse_float
 
 MAX_BIND_ADDRESSES: Final = 16
 
@@ -249,12 +250,8 @@ class Percentiles(Directive):
             return ()
         value: list[str] = []
         for word in words:
-            try:
-                number = float(word)
-            except ValueError:
-                number = -1.0
-                word = ""
-            if not word or word != word.strip() or "_" in word or number != number:
+            number = parse_float(encode(word))
+            if number is None:
                 raise ConfigError("Invalid latency-tracking-info-percentiles parameters")
             if not 0.0 <= number <= 100.0:
                 raise ConfigError(

@@ -11,6 +11,8 @@ Redis (sds.c, util.c).
 import re
 from typing import Final
 
+from node.values import number
+
 _BLANKS: Final = b" \t\n\r\v\f"
 _ENDS_WORD: Final = b" \t\n\r"
 _QUOTED_ESCAPES: Final = {
@@ -31,7 +33,6 @@ _WRITTEN_ESCAPES: Final = {
 }
 _HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
 
-_INTEGER: Final = re.compile(r"(?:0|-?[1-9][0-9]*)\Z", re.ASCII)
 _LENIENT_INTEGER: Final = re.compile(r"(?:\s*[+-]?[0-9]+)?\Z", re.ASCII)
 _OCTAL: Final = re.compile(r"\s*[+-]?[0-7]+\Z", re.ASCII)
 _MEMORY: Final = re.compile(r"([0-9]*)([a-zA-Z]*)\Z", re.ASCII)
@@ -152,10 +153,7 @@ def quote(word: bytes) -> bytes:
 
 def parse_integer(text: str) -> int | None:
     """A signed 64-bit number as Redis's `string2ll` takes it: no blanks, no `+`, `-0` or `007`."""
-    if not _INTEGER.match(text):
-        return None
-    number = int(text) if len(text) <= 20 else INT64_MAX + 1
-    return number if INT64_MIN <= number <= INT64_MAX else None
+    return number.parse_integer(encode(text))
 
 
 def parse_lenient_integer(text: str) -> int | None:
@@ -169,8 +167,8 @@ def parse_octal(text: str) -> int | None:
     """An octal number as C's `strtoll` with base 8 takes it."""
     if not _OCTAL.match(text) or len(text) > 4000:
         return None
-    number = int(text, 8)
-    return number if INT64_MIN <= number <= INT64_MAX else None
+    value = int(text, 8)
+    return value if INT64_MIN <= value <= INT64_MAX else None
 
 
 def parse_memory(text: str) -> int | None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from node.config import Config, ConfigFileError, make_config
 from node.config.rewriting import rewrite_text
+from sentrio import refuse_statement
 from tests.conftest import StartServer, require_oracle
 from tests.servers import Server
 from tests.wire import OK, Client, Error, Map, Reply
@@ -31,7 +32,24 @@ UNTRIED = {
 }
 PROBES = [
     *("", "0", "1", "-1", "2", "10", "99", "100", "101", "511", "1023", "65535", "65536"),
-    *("+1", " 1", "1 ", "007", "-0", "1.5", "1e3", "0x10", "1_0", "abc", "yes", "no", "YES"),
+    *(
+        "+1",
+        " 1",
+        "1 ",
+        "007",
+        "-0",
+        "1.5",
+        "1e3",
+        "0x10",
+        "1_0",
+        "abc",
+        "0x1p3",
+        "inf",
+        "nan",
+        "yes",
+        "no",
+        "YES",
+    ),
     *("1k", "1kb", "3M", "3mb", "1gb", "1.5gb", "1b", "kb", "10%", "-5%", "%"),
     *("2147483647", "2147483648", "-2147483648", "-2147483649", "4294967295", "4294967296"),
     *("9223372036854775807", "9223372036854775808", "-9223372036854775808"),
@@ -56,11 +74,8 @@ PROBES = [
     *("normal 1 2 3", "a-b.c", "a_b", "x" * 300, "1000 0 0", "-2001 0 0", "0 200 800"),
     *("ignore", "panic", "optional", "local", "clients", "swapdb", "resetchannels"),
 ]
-# Redis lets a share wrap around at 2**63, and takes hexadecimal percentiles.
-EXCEPTIONS = {
-    ("maxmemory-clients", "9223372036854775808"),
-    ("latency-tracking-info-percentiles", "0x10"),
-}
+# Redis lets a share wrap around at 2**63.
+EXCEPTIONS = {("maxmemory-clients", "9223372036854775808")}
 
 
 def pairs(reply: Reply) -> dict[str, str]:
@@ -221,6 +236,7 @@ def test_bad_lines(folder: Path, lines: list[str]) -> None:
     )
     assert result.returncode == 1
     config = make_config(str(folder))
+    config.examine = refuse_statement
     with pytest.raises(ConfigFileError) as caught:
         config.read_file(str(path))
     block = str(caught.value).replace(f"In {path}\n", "")
