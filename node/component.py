@@ -45,5 +45,8 @@ class Component:
     def session_closed(self, session: Session) -> None:
         """A client has gone."""
 
+    def session_reset(self, session: Session) -> None:
+        """RESET: the client is to be as if it had just connected."""
+
     async def run(self) -> None:
         """The component's own task, if it has one; cancelled at shutdown."""

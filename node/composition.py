@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from node.clients import Clients
 from node.clock import Clock
 from node.command import Group
 from node.commands import strings
@@ -17,6 +18,7 @@ from node.commands.config import Configuration
 from node.commands.introspection import Introspection
 from node.component import Component
 from node.config import Config
+from node.connection import Connections
 from node.eviction import Eviction
 from node.expiration import Expiration
 from node.log import Log
@@ -29,6 +31,8 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Expiration,
     Reclamation,
     Eviction,
+    Connections,
+    Clients,
     Configuration,
     Introspection,
 )

@@ -108,6 +108,13 @@ class Connection:
     def close(self) -> None:
         self.hub.drop(self)
 
+    def query_size(self) -> int:
+        """Bytes held of requests: unfinished ones, and those that have to wait."""
+        size = self.parser.size
+        for argv in self.backlog:
+            size += sum(map(len, argv)) + 32
+        return size
+
 
 class Hub:
     """The clients of one server."""
@@ -329,9 +336,7 @@ class Hub:
         session.closing = True
 
     def _check_query_limit(self, connection: Connection) -> None:
-        size = connection.parser.size
-        for argv in connection.backlog:
-            size += sum(map(len, argv)) + 32
+        size = connection.query_size()
         connection.session.query_size = size
         if size > self.limits.query_buffer:
             self.statistics.query_limit_cuts += 1

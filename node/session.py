@@ -29,6 +29,10 @@ CLASS_PUBSUB: Final = 2
 CLASS_NAMES: Final = ("normal", "replica", "pubsub")
 
 
+# What a connected client costs: session, connection, parser and socket objects.
+SESSION_MEMORY: Final = 4096
+
+
 class Queued:
     """A command waiting for EXEC."""
 
@@ -78,6 +82,7 @@ class Session:
         "queue_memory",
         "queue_failed",
         "watches",
+        "watch_failed",
         "channels",
         "patterns",
         "shard_channels",
@@ -131,6 +136,7 @@ class Session:
         self.queue_memory = 0
         self.queue_failed = False
         self.watches: list[tuple[Database, bytes, int]] = []
+        self.watch_failed = False  # a key that it watches has changed: EXEC will do nothing
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
         self.shard_channels: dict[bytes, None] = {}
@@ -188,6 +194,11 @@ class Session:
             self.gate |= bit
         else:
             self.gate &= ~bit
+
+    @property
+    def memory(self) -> int:
+        """Bytes held for the client: requests, the queue of MULTI, replies, and a fixed part."""
+        return SESSION_MEMORY + self.query_size + self.queue_memory + self.out_size
 
     @property
     def subscriptions(self) -> int:

@@ -30,6 +30,9 @@ OUT_OF_RANGE: Final = b"ERR index out of range"
 NO_SUCH_KEY: Final = b"ERR no such key"
 TOO_LONG: Final = b"ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
+# What the slow log and MONITOR show of a secret: the handler writes it over the argument.
+REDACTED: Final = b"(redacted)"
+
 # C's int, for arguments that Redis keeps in one.
 INT_MIN: Final = -(1 << 31)
 INT_MAX: Final = (1 << 31) - 1
