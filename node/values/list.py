@@ -373,11 +373,30 @@ class List(Collection):
         if start >= stop:
             self.drain(self.count)
             return
+        weighed = self.weight >= 0
+        if weighed and self.count > 2 * (stop - start):
+            # What stays is weighed afterwards, since it is less than what goes.
+            self.weight = -1
         self._cut_right(self.count - stop)
         self._cut_left(start)
-        if self.weight >= 0:
+        if weighed and self.weight < 0:
             self._weigh()
         self._reconsider()
+
+    def take_left(self, n: int) -> list[bytes]:
+        """Remove and return the first n elements, or all when there are fewer."""
+        n = min(n, self.count)
+        found = self.range(0, n)
+        self.trim(n, self.count)
+        return found
+
+    def take_right(self, n: int) -> list[bytes]:
+        """Remove and return the last n elements, or all when there are fewer, the last first."""
+        start = max(self.count - n, 0)
+        found = self.range(start, self.count)
+        found.reverse()
+        self.trim(0, start)
+        return found
 
     def _cut_left(self, n: int) -> None:
         while n:
@@ -419,6 +438,8 @@ class List(Collection):
         """Take open elements off the books."""
         self.count -= len(part)
         self.memory -= sum(map(len, part)) + len(part) * OPEN_BYTES
+        if self.weight >= 0:
+            self.weight -= sum(map(measure_entry, part))
 
     # By value.
 
