@@ -25,6 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from node.values.collection import Collection, Limits
+from node.values.table import scan_buckets
 
 if TYPE_CHECKING:
     from node.blocking import Wait
@@ -59,18 +60,8 @@ LARGEST_BUCKET: Final = 320
 ENTRY_MEMORY: Final = 88
 DEADLINE_MEMORY: Final = 72
 
-POSITION_BITS: Final = 48
-_POSITION_MASK: Final = (1 << POSITION_BITS) - 1
-_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
 # Collections with more elements than this are freed bit by bit (LAZYFREE_THRESHOLD).
 LAZY_FREE_SIZE: Final = 64
-
-
-def position(key: bytes) -> int:
-    """Where ``key`` stands in the order that SCAN walks: its hash's low 48 bits, reversed."""
-    low = (hash(key) & _POSITION_MASK).to_bytes(6, "little")
-    return int.from_bytes(low.translate(_REVERSED), "big")
 
 
 def object_memory(value: Value) -> int:
@@ -574,44 +565,10 @@ class Database:
         """About ``count`` keys from ``cursor`` on, and the next cursor (0: the walk is over).
 
         Every key that is there from the first call to the last is returned at least once.
-        Expired keys are among them. Looks at no more than ``count`` buckets beyond those that
-        have keys, so that a sparse table is walked in bounded steps too.
+        Expired keys are among them. A sparse table is walked in bounded steps too.
         """
-        cursor &= _POSITION_MASK
-        found: list[bytes] = []
-        steps = count * 10
-        while True:
-            half = (self.mask + 1) >> 1
-            level = half.bit_length() - 1
-            low = self._bits_before(cursor, level)
-            if low + half < self.size:  # split already: its keys stand in two buckets
-                level += 1
-                low = self._bits_before(cursor, level)
-            bucket = self.buckets[low]
-            if bucket.values:
-                order = sorted([(position(key), key) for key in bucket.values])
-                for i, (place, key) in enumerate(order):
-                    if place < cursor:
-                        continue
-                    if len(found) >= count and (i == 0 or order[i - 1][0] != place):
-                        return place, found
-                    found.append(key)
-            # The first position of the next bucket in this order.
-            shift = POSITION_BITS - level
-            cursor = ((cursor >> shift) + 1) << shift
-            steps -= 1
-            if cursor > _POSITION_MASK:
-                return 0, found
-            if len(found) >= count or steps <= 0:
-                return cursor, found
-
-    @staticmethod
-    def _bits_before(place: int, level: int) -> int:
-        """The low ``level`` bits of the hashes at ``place``: its high bits, reversed."""
-        if level == 0:
-            return 0
-        high = place >> (POSITION_BITS - level)
-        return int(f"{high:0{level}b}"[::-1], 2)
+        buckets = self.buckets
+        return scan_buckets(lambda i: buckets[i].values, self.mask, self.size, cursor, count)
 
     def random_key(self) -> bytes | None:
         """A key, each with the same chance, expired ones included; None when there is none."""

@@ -20,7 +20,7 @@ Python keys the hash of bytes with a secret of the process (SipHash), so clients
 colliding keys; two runs of the process disagree about positions, which SCAN permits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from random import Random
 from typing import Generic, TypeVar, overload
@@ -76,6 +76,45 @@ def scan_bucket(bucket: dict[bytes, V], cursor: int, count: int) -> tuple[int, l
         stop += 1
     keys = [key for _, key in entries[start:stop]]
     return (entries[stop][0] if stop < total else -1), keys
+
+
+def scan_buckets(
+    bucket_at: Callable[[int], dict[bytes, V]], mask: int, size: int, cursor: int, count: int
+) -> tuple[int, list[bytes]]:
+    """Return the next cursor, 0 at the end, and about `count` keys of a table of buckets.
+
+    A full iteration from cursor 0 returns every key that was there from its start to its end,
+    whatever else was added or removed meanwhile.  Takes O(count), at least one bucket.  Any
+    integer is accepted as a cursor.
+    """
+    keys: list[bytes] = []
+    if count < 1:
+        count = 1
+    position = cursor & LOW
+    visits = count * 10
+    while True:
+        i = int.from_bytes(position.to_bytes(6, "little").translate(REVERSED), "big")
+        low = mask >> 1
+        if (i & low) + low + 1 < size:
+            # The bucket has been split already, and its other half has one suffix bit more.
+            low = mask
+        i &= low
+        width = SPAN >> low.bit_length()
+        start = position & -width
+        bucket = bucket_at(i)
+        if position == start and len(bucket) <= count - len(keys):
+            keys.extend(bucket)
+        elif bucket:
+            following, found = scan_bucket(bucket, position, count - len(keys))
+            keys.extend(found)
+            if following >= 0:
+                return following, keys
+        position = start + width
+        if position >= SPAN:
+            return 0, keys
+        visits -= 1
+        if len(keys) >= count or not visits:
+            return position, keys
 
 
 class Table(Generic[V]):
@@ -253,40 +292,8 @@ class Table(Generic[V]):
     # What a dict cannot do.
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
-        """Return the next cursor, 0 at the end, and about `count` keys.
-
-        A full iteration from cursor 0 returns every key that was there from its start to its end,
-        whatever else was added or removed meanwhile.  Takes O(count), at least one bucket.  Any
-        integer is accepted as a cursor.
-        """
-        keys: list[bytes] = []
-        if count < 1:
-            count = 1
-        position = cursor & LOW
-        visits = count * 10
-        while True:
-            i = int.from_bytes(position.to_bytes(6, "little").translate(REVERSED), "big")
-            low = self.mask >> 1
-            if (i & low) + low + 1 < self.size:
-                # The bucket has been split already, and its other half has one suffix bit more.
-                low = self.mask
-            i &= low
-            width = SPAN >> low.bit_length()
-            start = position & -width
-            bucket = self.buckets[i]
-            if position == start and len(bucket) <= count - len(keys):
-                keys.extend(bucket)
-            elif bucket:
-                following, found = scan_bucket(bucket, position, count - len(keys))
-                keys.extend(found)
-                if following >= 0:
-                    return following, keys
-            position = start + width
-            if position >= SPAN:
-                return 0, keys
-            visits -= 1
-            if len(keys) >= count or not visits:
-                return position, keys
+        """Return the next cursor, 0 at the end, and about `count` keys: see `scan_buckets`."""
+        return scan_buckets(self.buckets.__getitem__, self.mask, self.size, cursor, count)
 
     def random_key(self, rng: Random) -> bytes:
         """Return a key, every key with the same probability; IndexError when there is none.

@@ -12,10 +12,10 @@ from node.keyspace import (
     LARGEST_BUCKET,
     Database,
     Keyspace,
-    position,
 )
 from node.values.collection import Limits
 from node.values.set import Set
+from node.values.table import find_position
 
 
 def make_keyspace(seed: int = 0) -> Keyspace:
@@ -131,7 +131,7 @@ def test_scan_takes_any_cursor(cursor: int) -> None:
         db.put(b"%d" % i, b"")
     after, keys = db.scan(cursor, 10)
     assert after >= 0
-    assert all(position(key) >= cursor & (2**48 - 1) for key in keys)
+    assert all(find_position(key) >= cursor & (2**48 - 1) for key in keys)
 
 
 def test_a_sparse_database_is_scanned_in_bounded_steps() -> None:
