@@ -112,6 +112,9 @@ def _round(mantissa: int, exponent: int, sticky: bool) -> LongDouble:
         exponent = last
         if rest > half or (rest == half and (sticky or mantissa & 1)):
             mantissa += 1
+            if mantissa >> MANTISSA_BITS:
+                mantissa >>= 1
+                exponent += 1
         if mantissa == 0:
             return 0, 0
         top = mantissa.bit_length() + exponent

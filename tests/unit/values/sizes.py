@@ -1,0 +1,33 @@
+"""What an object really costs, found by walking everything it holds."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Hashable
+
+from node.values.collection import Limits
+
+
+def measure(root: object) -> int:
+    """Return the bytes of an object and all it holds, as CPython and malloc round them up."""
+    seen: set[int] = set()
+    pending = [root]
+    total = 0
+    while pending:
+        item = pending.pop()
+        if id(item) in seen or isinstance(item, (type, Limits, int)) or item is None:
+            continue
+        seen.add(id(item))
+        # Counts the collector's header where there is one.
+        size = sys.getsizeof(item)
+        total += -(-size // 16) * 16 if size <= 512 else -(-(size + 8) // 16) * 16
+        if isinstance(item, bytes):
+            continue
+        pending.extend(gc.get_referents(item))
+    return total
+
+
+def chi_square(counts: dict[Hashable, int], expected: float) -> float:
+    """Return how far counts are from all being as expected, with a mean of about their number."""
+    return sum((count - expected) ** 2 for count in counts.values()) / expected
