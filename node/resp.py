@@ -21,6 +21,7 @@ from typing import Any, Final
 import hiredis
 
 from node.values.number import format_double
+from node.words import split_words
 
 Reply = Any  # bytes | bytearray | int | float | bool | None | list | the types below
 
@@ -421,7 +422,7 @@ class RequestParser:
         line = data[at:line_end]
         if line.endswith(b"\r"):
             line = line[:-1]
-        argv = split_arguments(line)
+        argv = split_words(line)
         if argv is None:
             self.error = b"Protocol error: unbalanced quotes in request"
             return -1
@@ -454,75 +455,3 @@ def _parse_length(text: bytes) -> int | None:
     if not digits.isdigit() or digits[:1] == b"0":
         return None
     return int(text)
-
-
-_ESCAPES: Final = {110: 10, 114: 13, 116: 9, 98: 8, 97: 7}  # n r t b a
-_SPACES: Final = b" \n\r\t\v\f\0"
-
-
-def split_arguments(line: bytes) -> list[bytes] | None:
-    """Split a line into arguments with Redis's quoting (``sdssplitargs``); None if unbalanced.
-
-    Double quotes know the escapes \\n \\r \\t \\b \\a \\xHH and \\ before any other character;
-    single quotes only \\'. A closing quote must be followed by a space or the end.
-    """
-    arguments: list[bytes] = []
-    if b'"' not in line and b"'" not in line and b"\0" not in line:
-        return line.split()
-    at = 0
-    end = len(line)
-    while True:
-        while at < end and line[at] in _SPACES:
-            if line[at] == 0:
-                return arguments
-            at += 1
-        if at >= end:
-            return arguments
-        current = bytearray()
-        quote = 0
-        while True:
-            byte = line[at] if at < end else 0
-            if quote == 34:
-                if at >= end or byte == 0:
-                    return None
-                if byte == 92 and at + 1 < end:
-                    following = line[at + 1]
-                    code = line[at + 2 : at + 4]
-                    if following == 120 and _is_hex(code):
-                        current.append(int(code, 16))
-                        at += 3
-                    else:
-                        current.append(_ESCAPES.get(following, following))
-                        at += 1
-                elif byte == 34:
-                    if at + 1 < end and line[at + 1] not in b" \n\r\t\v\f":
-                        return None
-                    at += 1
-                    break
-                else:
-                    current.append(byte)
-            elif quote == 39:
-                if at >= end or byte == 0:
-                    return None
-                if byte == 92 and line[at + 1 : at + 2] == b"'":
-                    current.append(39)
-                    at += 1
-                elif byte == 39:
-                    if at + 1 < end and line[at + 1] not in b" \n\r\t\v\f":
-                        return None
-                    at += 1
-                    break
-                else:
-                    current.append(byte)
-            elif at >= end or byte in b" \n\r\t\0":
-                break
-            elif byte == 34 or byte == 39:
-                quote = byte
-            else:
-                current.append(byte)
-            at += 1
-        arguments.append(bytes(current))
-
-
-def _is_hex(code: bytes) -> bool:
-    return len(code) == 2 and all(c in b"0123456789abcdefABCDEF" for c in code)

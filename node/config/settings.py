@@ -13,8 +13,9 @@ from pathlib import Path
 
 from node.config.directive import ConfigError, Directive, Value
 from node.config.special import OUTPUT_BUFFER_CLASSES
-from node.config.syntax import decode, encode, options_text, split_words
+from node.config.syntax import decode, encode, options_text
 from node.version import SENTRIO_VERSION
+from node.words import split_words
 
 MAX_INCLUDE_DEPTH = 64
 

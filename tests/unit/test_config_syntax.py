@@ -14,9 +14,8 @@ from node.config.syntax import (
     options_text,
     parse_integer,
     parse_memory,
-    quote,
-    split_words,
 )
+from node.words import quote, split_words
 
 
 @given(st.lists(st.binary()))

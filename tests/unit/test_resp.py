@@ -17,8 +17,8 @@ from node.resp import (
     Verbatim,
     encode,
     encode_request,
-    split_arguments,
 )
+from node.words import split_words
 
 
 def feed_all(data: bytes, cuts: list[int]) -> tuple[list[list[bytes]], bytes | None]:
@@ -161,8 +161,8 @@ def test_a_request_of_many_arguments_takes_linear_time() -> None:
         (b"", []),
     ],
 )
-def test_split_arguments(line: bytes, arguments: list[bytes] | None) -> None:
-    assert split_arguments(line) == arguments
+def test_split_words(line: bytes, arguments: list[bytes] | None) -> None:
+    assert split_words(line) == arguments
 
 
 @pytest.mark.parametrize(
