@@ -15,6 +15,7 @@ from node.clock import Clock
 from node.command import Group
 from node.commands import strings
 from node.commands.config import Configuration
+from node.commands.info import Information
 from node.commands.introspection import Introspection
 from node.component import Component
 from node.config import Config
@@ -35,6 +36,7 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Clients,
     Configuration,
     Introspection,
+    Information,
 )
 
 

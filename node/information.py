@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 Fields = list[tuple[str, object]]
+
+# Redis's order of sections; others come after these, in the order of installation.
+ORDER: Final = (
+    *("server", "clients", "memory", "persistence", "stats", "replication", "cpu", "modules"),
+    *("commandstats", "errorstats", "latencystats", "cluster", "keyspace"),
+)
 
 
 class Section:
@@ -29,7 +36,7 @@ def render(sections: Sequence[Section], wanted: Sequence[str]) -> bytes:
     everything = "all" in wanted or "everything" in wanted
     with_default = not wanted or "default" in wanted
     bodies: dict[str, list[str]] = {}
-    for section in sections:
+    for section in sorted(sections, key=_place):
         name = section.name.lower()
         if everything or name in wanted or (with_default and section.default):
             lines = bodies.setdefault(section.name, [])
@@ -38,3 +45,8 @@ def render(sections: Sequence[Section], wanted: Sequence[str]) -> bytes:
                 lines.append(f"{field}:{text}\r\n")
     text = "\r\n".join(f"# {name}\r\n{''.join(lines)}" for name, lines in bodies.items())
     return text.encode(errors="surrogateescape")
+
+
+def _place(section: Section) -> int:
+    name = section.name.lower()
+    return ORDER.index(name) if name in ORDER else len(ORDER)
