@@ -406,7 +406,8 @@ class Engine:
         changes = self._deletions
         if changes:
             self._deletions = []
-        if keyspace.dirty != self._dirty_seen:
+        # A command that changed nothing may still insist on the log (FLUSHALL of nothing).
+        if keyspace.dirty != self._dirty_seen or session.effects:
             self._dirty_seen = keyspace.dirty
             if self.command_log.readers:
                 effects = session.effects

@@ -205,9 +205,22 @@ class Keyspace:
         return False
 
     def swap(self, first: int, second: int) -> None:
-        """SWAPDB: exchange two databases' data; waiters and watchers stay with the number."""
-        if first != second:
-            self.databases[first].exchange(self.databases[second])
+        """SWAPDB: exchange two databases' data; waiters and watchers stay with the number.
+
+        Whoever watches a key that was there or is there now learns of a change; whoever waits for
+        one that is there now is served.
+        """
+        if first == second:
+            return
+        one, other = self.databases[first], self.databases[second]
+        one.touch_watched(other)
+        other.touch_watched(one)
+        one.exchange(other)
+        for db in (one, other):
+            for key in db.waiters:
+                if key in db.bucket_of(key).values:
+                    self.ready.append((db, key))
+                    self.pending = True
 
     # The LFU counter: 16 bits of minutes, 8 bits of a logarithmic count (Redis's evict.c).
 
@@ -458,10 +471,18 @@ class Database:
 
     def delete(self, key: bytes) -> bool:
         """Remove ``key`` without a word; True if it was there (expired or not)."""
+        value = self.take(key)
+        if value is None:
+            return False
+        self.keyspace.discard(value)
+        return True
+
+    def take(self, key: bytes) -> Value | None:
+        """Remove ``key`` without a word and hand its value over, to be put elsewhere."""
         bucket = self.bucket_of(key)
         value = bucket.values.pop(key, None)
         if value is None:
-            return False
+            return None
         del bucket.clocks[key]
         deadlines = bucket.deadlines
         if deadlines is not None and deadlines.pop(key, None) is not None:
@@ -469,10 +490,9 @@ class Database:
         self.count -= 1
         memory = value.accounted if isinstance(value, Collection) else object_memory(value)
         self.memory -= ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
-        self.keyspace.discard(value)
         if self.count < self.size * MERGE_LOAD and self.size > 1:
             self._merge()
-        return True
+        return value
 
     def changed(
         self, key: bytes, value: Collection | None, event_class: int, event: bytes, dirty: int = 1
@@ -512,6 +532,16 @@ class Database:
     def grow(self, size: int) -> None:
         """Account ``size`` bytes more (or less) for a string changed in place."""
         self.memory += size
+
+    # When a key was last used, or how often.
+
+    def clock(self, key: bytes) -> int:
+        """The access clock (LFU: counter) of ``key``, which must be there."""
+        return self.bucket_of(key).clocks[key]
+
+    def set_clock(self, key: bytes, clock: int) -> None:
+        """Set what :meth:`clock` returns."""
+        self.bucket_of(key).clocks[key] = clock
 
     # Deadlines.
 
@@ -632,10 +662,25 @@ class Database:
         self.memory, other.memory = other.memory, self.memory
         self.expire_cursor, other.expire_cursor = other.expire_cursor, self.expire_cursor
 
+    def touch_watched(self, replacement: Database | None) -> None:
+        """Count a change of each watched key that is here, or in what takes this one's place."""
+        now = self.keyspace.now
+        for key in self.versions:
+            if key not in self.bucket_of(key).values:
+                if replacement is None:
+                    continue
+                if key not in replacement.bucket_of(key).values:
+                    continue
+                deadline = replacement.deadline(key)
+                if deadline is not None and deadline <= now:
+                    continue
+            self.versions[key] += 1
+
     def clear(self) -> int:
         """Let go of everything, to be freed bit by bit; the number of keys there were."""
         count = self.count
         if count:
+            self.touch_watched(None)
             keyspace = self.keyspace
             keyspace.trash.append(Buckets(keyspace, self.buckets, self.memory))
             keyspace.trash_memory += self.memory
