@@ -13,7 +13,13 @@ from typing import Final
 from node.clients import Clients
 from node.clock import Clock
 from node.command import Group
-from node.commands import strings
+from node.commands import (
+    sets,
+    sorted_set_operations,
+    sorted_set_pops,
+    sorted_sets,
+    strings,
+)
 from node.commands.config import Configuration
 from node.commands.info import Information
 from node.commands.introspection import Introspection
@@ -27,7 +33,13 @@ from node.network import Network
 from node.reclamation import Reclamation
 from node.server import Server
 
-FAMILIES: Final[Sequence[Group]] = (strings.GROUP,)
+FAMILIES: Final[Sequence[Group]] = (
+    strings.GROUP,
+    sets.GROUP,
+    sorted_sets.GROUP,
+    sorted_set_operations.GROUP,
+    sorted_set_pops.GROUP,
+)
 COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Expiration,
     Reclamation,
