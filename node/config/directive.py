@@ -15,8 +15,8 @@ from node.config.syntax import (
     parse_integer,
     parse_memory,
     parse_octal,
-    quote,
 )
+from node.words import quote
 
 Value: TypeAlias = bool | int | str | tuple[str, ...]
 """What a directive holds: bool, int, text, or (for those with many arguments) a tuple of words."""

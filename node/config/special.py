@@ -15,9 +15,9 @@ from node.config.syntax import (
     format_memory,
     parse_lenient_integer,
     parse_memory,
-    quote,
 )
 from node.values.number import parse_float
+from node.words import quote
 
 MAX_BIND_ADDRESSES: Final = 16
 
