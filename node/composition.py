@@ -13,7 +13,16 @@ from typing import Final
 from node.clients import Clients
 from node.clock import Clock
 from node.command import Group
-from node.commands import blocking_lists, hashes, lists, strings
+from node.commands import (
+    blocking_lists,
+    hashes,
+    lists,
+    sets,
+    sorted_set_operations,
+    sorted_set_pops,
+    sorted_sets,
+    strings,
+)
 from node.commands.config import Configuration
 from node.commands.info import Information
 from node.commands.introspection import Introspection
@@ -32,6 +41,10 @@ FAMILIES: Final[Sequence[Group]] = (
     lists.GROUP,
     blocking_lists.GROUP,
     hashes.GROUP,
+    sets.GROUP,
+    sorted_sets.GROUP,
+    sorted_set_operations.GROUP,
+    sorted_set_pops.GROUP,
 )
 COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Expiration,
