@@ -404,8 +404,7 @@ class Engine:
         keyspace = self.keyspace
         keyspace.pending = False
         changes = self._deletions
-        if changes:
-            self._deletions = []
+        self._deletions = []
         # A command that changed nothing may still insist on the log (FLUSHALL of nothing).
         if keyspace.dirty != self._dirty_seen or session.effects:
             self._dirty_seen = keyspace.dirty
