@@ -72,11 +72,21 @@ class Wait:
 class Blocking:
     """All waits of one engine."""
 
-    __slots__ = ("engine", "waits", "_deadlines", "_serial", "deadline_changed", "_serving")
+    __slots__ = (
+        "engine",
+        "waits",
+        "postponed",
+        "_deadlines",
+        "_serial",
+        "deadline_changed",
+        "_serving",
+    )
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.waits: dict[Wait, None] = {}
+        # Clients whose request was put off before it ran; not counted as blocked.
+        self.postponed: dict[Wait, None] = {}
         self._deadlines: SortedList[tuple[int, int, Wait]] = SortedList()
         self._serial = 0
         # Called when the earliest deadline has become another one.
@@ -132,6 +142,25 @@ class Blocking:
                 wait.db.waiters.setdefault(key, {})[wait] = None
         return NO_REPLY
 
+    def postpone(self, session: Session, command: Command, argv: list[bytes]) -> None:
+        """Put a request off that may not run now, until :meth:`resume_postponed`."""
+        self._serial += 1
+        wait = Wait(session, command, argv, 0, NO_REPLY, self._serial)
+        wait.unblockable = False
+        session.blocked = wait
+        self.postponed[wait] = None
+
+    def resume_postponed(self) -> None:
+        """Take up all requests that were put off, in order; each passes the whole gate again."""
+        for wait in list(self.postponed):
+            if wait not in self.postponed:
+                continue
+            session = wait.session
+            self.cancel(wait)
+            self.engine.execute(session, wait.argv)
+            if session.wake is not None:
+                session.wake()
+
     def end(self, wait: Wait, reply: Reply) -> None:
         """The wait is over; its client gets ``reply`` and goes on with its further requests."""
         self.cancel(wait)
@@ -142,6 +171,9 @@ class Blocking:
     def cancel(self, wait: Wait) -> None:
         """Forget the wait without a reply (the client has gone)."""
         wait.session.blocked = None
+        if wait in self.postponed:
+            del self.postponed[wait]
+            return
         del self.waits[wait]
         if wait.deadline:
             self._deadlines.discard((wait.deadline, wait.serial, wait))

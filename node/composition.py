@@ -31,10 +31,14 @@ from node.config import Config
 from node.connection import Connections
 from node.eviction import Eviction
 from node.expiration import Expiration
+from node.latency import Latency
 from node.log import Log
 from node.network import Network
+from node.pubsub import PubSub
 from node.reclamation import Reclamation
 from node.server import Server
+from node.slowlog import SlowLog
+from node.transactions import Transactions
 
 FAMILIES: Final[Sequence[Group]] = (
     strings.GROUP,
@@ -52,9 +56,13 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Eviction,
     Connections,
     Clients,
+    PubSub,
+    Transactions,
     Configuration,
     Introspection,
     Information,
+    SlowLog,
+    Latency,
 )
 
 

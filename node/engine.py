@@ -29,6 +29,7 @@ from node.command_log import CommandLog
 from node.component import Component
 from node.config import Config
 from node.keyspace import Database, Keyspace
+from node.keyspace import Statistics as KeyspaceStatistics
 from node.log import Log
 from node.resp import NO_REPLY, QUEUED, Error, Reply, ReplyError, Status, encode
 from node.session import (
@@ -60,7 +61,11 @@ Guard = Callable[[Session, Command, list[bytes]], Reply]
 # Sees each command just before its handler runs (MONITOR).
 Observer = Callable[[Session, Command, list[bytes]], None]
 
+# Hears of a slow command: its session, the command, its arguments, the nanoseconds it took.
+SlowObserver = Callable[[Session, Command, list[bytes], int], None]
+
 REFRESH_NS: Final = 1_000_000
+NEVER_NS: Final = 1 << 62
 
 SUBSCRIBED_ALLOWED: Final = frozenset(
     (
@@ -110,9 +115,12 @@ class Engine:
         self._guards: list[tuple[int, int, Guard]] = []
         self._observers: list[Observer] = []
         self.statistics = EngineStatistics()
-        # The slow log and latency monitor: called for commands slower than ``slow_ns``.
-        self.slow_ns = 1 << 62
-        self.report_slow: Callable[[Session, Command, list[bytes], int], None] | None = None
+        # Who is told of slow commands (slow log, latency monitor), and from which time on; the
+        # least of these, less 1.
+        self._slow_observers: dict[SlowObserver, int] = {}
+        self.slow_ns = NEVER_NS
+        # (class of event, nanoseconds): something other than a command has held the server up.
+        self.report_stall: Callable[[bytes, int], None] = _ignore_stall
         self.started_ns = clock.monotonic_ns()  # of the server
         self.ended_ns = self.started_ns  # of the last command: where the next one's time begins
         self._refresh_ns = 0
@@ -195,6 +203,23 @@ class Engine:
         if not self._observers:
             self.gate &= ~GATE_OBSERVERS
 
+    def observe_slow(self, observer: SlowObserver, threshold_ns: int | None) -> None:
+        """Tell ``observer`` of each command that takes at least ``threshold_ns``; None: of none."""
+        if threshold_ns is None:
+            self._slow_observers.pop(observer, None)
+        else:
+            self._slow_observers[observer] = threshold_ns
+        self.slow_ns = min(self._slow_observers.values(), default=NEVER_NS) - 1
+
+    def _report_slow(
+        self, session: Session, command: Command, argv: list[bytes], taken: int
+    ) -> None:
+        # A command that waits has not been executed yet.
+        if session.blocked is None:
+            for observer, threshold in self._slow_observers.items():
+                if taken >= threshold:
+                    observer(session, command, argv, taken)
+
     # Sessions.
 
     def open_session(self) -> Session:
@@ -226,6 +251,15 @@ class Engine:
         """Commands executed since the start or CONFIG RESETSTAT."""
         return sum(sum(command.histogram) for command in self.all_commands())
 
+    def reset_statistics(self) -> None:
+        """Let all counters start from zero: CONFIG RESETSTAT."""
+        self.statistics = EngineStatistics()
+        self.keyspace.statistics = KeyspaceStatistics()
+        for command in self.all_commands():
+            command.reset_stats()
+        for component in self.components:
+            component.reset_statistics()
+
     # Time.
 
     def refresh(self) -> None:
@@ -247,6 +281,7 @@ class Engine:
                 self._reject(session, None, found)
                 return
             command = found
+        session.last_command = command
         argc = len(argv)
         arity = command.arity
         if arity != argc and (arity > 0 or argc < -arity):
@@ -257,24 +292,27 @@ class Engine:
             if refusal is not None:
                 self.reply(session, refusal)
                 return
-            if session.gate & GATE_NO_TOUCH and command.name != b"touch":
-                self.keyspace.touching = False
-                self.reply(session, self.call(session, command, argv))
-                self.keyspace.touching = True
-                session.last_command = command
+            if session.gate:
+                self._execute_gated(session, command, argv)
                 return
-        session.last_command = command
         reply = self.call(session, command, argv)
         if type(reply) is Status and not session.gate & GATE_REPLY:
             session.out.append(reply.wire)
         else:
             self.reply(session, reply)
 
+    def _execute_gated(self, session: Session, command: Command, argv: list[bytes]) -> None:
+        """Run a command of a client that is not treated like all others."""
+        if session.gate & GATE_NO_TOUCH and command.name != b"touch":
+            self.keyspace.touching = False
+        reply = self.call(session, command, argv)
+        self.keyspace.touching = True
+        self.reply(session, reply)
+        if session.deferred:
+            session.send_deferred()
+
     def call(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Run a command's handler, account for it and settle its effects; errors are replies."""
-        if self._observers:
-            for observer in self._observers:
-                observer(session, command, argv)
         session.running = command
         try:
             reply = command.handler(session, argv)
@@ -291,16 +329,19 @@ class Engine:
             )
             self.count_error(b"ERR")
             reply = Error(b"ERR internal error in '%b', see the server's log" % command.name)
-        session.running = None
+        if self._observers and not session.resumed:
+            for observer in self._observers:
+                observer(session, command, argv)
         ended = self.clock.monotonic_ns()
         taken = ended - self.ended_ns
         self.ended_ns = ended
         command.nanoseconds += taken
         command.histogram[taken.bit_length()] += 1
-        if taken > self.slow_ns and self.report_slow is not None:
-            self.report_slow(session, command, argv, taken)
+        if taken > self.slow_ns:
+            self._report_slow(session, command, argv, taken)
         if self.keyspace.pending:
             self.settle(session, argv)
+        session.running = None
         if ended > self._refresh_ns and not session.in_exec:
             self.refresh()
         return reply
@@ -358,13 +399,23 @@ class Engine:
         if gate & GATE_MULTI and session.queue is not None and command.name not in UNQUEUED:
             session.queue.append(Queued(command, argv))
             session.queue_memory += sum(map(len, argv)) + 64 * len(argv)
+            session.queue_flags |= flags
             return QUEUED
         return None
 
     def _refuse(self, session: Session, command: Command | None, refusal: Reply) -> Reply:
-        """Count a request that was refused before it ran; a transaction being queued fails."""
+        """Count a request that was refused before it ran.
+
+        A transaction being queued fails; where EXEC itself is refused, it is over.
+        """
         if command is not None:
             command.rejected += 1
+            if command.name == b"exec" and type(refusal) is Error:
+                session.discard_transaction()
+                refusal = Error(
+                    b"EXECABORT Transaction discarded because of: "
+                    + refusal.text.removeprefix(b"ERR ")
+                )
         if type(refusal) is Error:
             self.count_error(refusal.text)
         if session.queue is not None:
@@ -377,15 +428,14 @@ class Engine:
     def reply(self, session: Session, reply: Reply) -> None:
         """Queue ``reply`` for the client, unless it asked for silence (CLIENT REPLY)."""
         if session.gate & GATE_REPLY and session.reply_mode:
+            if reply is NO_REPLY and session.blocked is not None:
+                return  # the reply that may have to be skipped is still to come
             if session.reply_mode == 2:
                 session.reply_mode = 0
                 session.set_gate(GATE_REPLY, False)
-                return
-            if session.reply_mode == 1:
-                return
-            session.reply_mode = 2  # CLIENT REPLY SKIP itself: the next reply is the one skipped
-            return
-        if reply is not NO_REPLY:
+            elif session.reply_mode == 3:
+                session.reply_mode = 2  # CLIENT REPLY SKIP itself: the next one is skipped
+        elif reply is not NO_REPLY:
             session.out.append(encode(reply, session.protocol))
 
     def count_error(self, text: bytes) -> None:
@@ -454,10 +504,22 @@ class Engine:
         """Run a waiting command again, since what it waits for may be there."""
         session = wait.session
         session.resumed = True
+        touching = self.keyspace.touching
+        self.keyspace.touching = not session.gate & GATE_NO_TOUCH
+        # The attempts are one call, counted when the client began to wait.
+        histogram = wait.command.histogram.copy()
         reply = self.call(session, wait.command, wait.argv)
+        wait.command.histogram = histogram
+        self.keyspace.touching = touching
         session.resumed = False
         if reply is not NO_REPLY and session.blocked is wait:
             self.blocking.end(wait, reply)
+        if session.deferred:
+            session.send_deferred()
+
+
+def _ignore_stall(event: bytes, taken: int) -> None:
+    return None
 
 
 def _call_container(session: Session, argv: list[bytes]) -> Reply:

@@ -29,6 +29,7 @@ from node.values.table import scan_buckets
 
 if TYPE_CHECKING:
     from node.blocking import Wait
+    from node.session import Watch
 
 Value = bytes | bytearray | Collection
 
@@ -299,7 +300,7 @@ class Database:
         "count",
         "volatile",
         "memory",
-        "versions",
+        "watches",
         "waiters",
         "expire_cursor",
         "average_ttl",
@@ -314,8 +315,8 @@ class Database:
         self.count = 0  # keys
         self.volatile = 0  # keys with a deadline
         self.memory = 0
-        # WATCHed keys -> version; present only while someone watches (see transactions).
-        self.versions: dict[bytes, int] = {}
+        # Keys that clients WATCH -> their watches.
+        self.watches: dict[bytes, dict[Watch, None]] = {}
         # Keys that clients are blocked on -> their waits, in order of arrival.
         self.waiters: dict[bytes, dict[Wait, None]] = {}
         self.expire_cursor = 0
@@ -389,6 +390,11 @@ class Database:
             self.expire(key)
         return True
 
+    def is_due(self, key: bytes) -> bool:
+        """True when ``key`` is still stored although its time has come."""
+        deadline = self.deadline(key)
+        return deadline is not None and deadline <= self.keyspace.now
+
     def expire(self, key: bytes) -> None:
         """Delete ``key`` because its time has come, with all that belongs to it."""
         self.keyspace.statistics.expired += 1
@@ -403,8 +409,8 @@ class Database:
         keyspace = self.keyspace
         self.delete(key)
         keyspace.pending = True
-        if self.versions and key in self.versions:
-            self.versions[key] += 1
+        if self.watches and key in self.watches:
+            self._tell_watchers(key)
         keyspace.key_deleted(self, key)
         if keyspace.notify_flags & event_class:
             keyspace.notify(event_class, event, key, self.index)
@@ -508,8 +514,8 @@ class Database:
         if value is not None:
             self.memory += value.memory - value.accounted
             value.accounted = value.memory
-        if self.versions and key in self.versions:
-            self.versions[key] += 1
+        if self.watches and key in self.watches:
+            self._tell_watchers(key)
         if keyspace.notify_flags & event_class:
             keyspace.notify(event_class, event, key, self.index)
         if keyspace.on_touch is not None:
@@ -663,18 +669,37 @@ class Database:
         self.expire_cursor, other.expire_cursor = other.expire_cursor, self.expire_cursor
 
     def touch_watched(self, replacement: Database | None) -> None:
-        """Count a change of each watched key that is here, or in what takes this one's place."""
+        """Tell watchers of all keys that are here, or in what takes this database's place.
+
+        A key that had expired already is no loss, and one that has expired no gain
+        (``touchAllWatchedKeysInDb`` in multi.c).
+        """
         now = self.keyspace.now
-        for key in self.versions:
-            if key not in self.bucket_of(key).values:
-                if replacement is None:
-                    continue
-                if key not in replacement.bucket_of(key).values:
-                    continue
+        for key, watches in list(self.watches.items()):
+            here = key in self.bucket_of(key).values
+            there = replacement is not None and key in replacement.bucket_of(key).values
+            if not here and not there:
+                continue
+            expired = False
+            if there:
+                assert replacement is not None
                 deadline = replacement.deadline(key)
-                if deadline is not None and deadline <= now:
-                    continue
-            self.versions[key] += 1
+                expired = deadline is not None and deadline <= now
+            for watch in list(watches):
+                if (watch.expired or not here) and (expired or not there):
+                    watch.expired = expired
+                else:
+                    watch.session.fail_watches()
+
+    def _tell_watchers(self, key: bytes) -> None:
+        """``key`` has changed: the transactions of those who watch it fail."""
+        gone = key not in self.bucket_of(key).values
+        for watch in list(self.watches[key]):
+            if watch.expired and gone:
+                # It had expired when the client began to watch it: now it is deleted as well.
+                watch.expired = False
+            else:
+                watch.session.fail_watches()
 
     def clear(self) -> int:
         """Let go of everything, to be freed bit by bit; the number of keys there were."""

@@ -31,6 +31,8 @@ CLASS_NAMES: Final = ("normal", "replica", "pubsub")
 
 # What a connected client costs: session, connection, parser and socket objects.
 SESSION_MEMORY: Final = 4096
+# What one more key watched or channel listened to costs beside its name.
+INTEREST_MEMORY: Final = 256
 
 
 class Queued:
@@ -41,6 +43,21 @@ class Queued:
     def __init__(self, command: Command, argv: list[bytes]) -> None:
         self.command = command
         self.argv = argv
+
+
+class Watch:
+    """A key that a client WATCHes; known to the key's database as long as it is watched.
+
+    ``expired``: its time had come when the watch began, so that its deletion will be no change.
+    """
+
+    __slots__ = ("session", "db", "key", "expired")
+
+    def __init__(self, session: Session, db: Database, key: bytes, expired: bool) -> None:
+        self.session = session
+        self.db = db
+        self.key = key
+        self.expired = expired
 
 
 class Session:
@@ -72,6 +89,7 @@ class Session:
         "fd",
         "unix_socket",
         "out",
+        "deferred",
         "out_size",
         "closing",
         "killed",
@@ -80,6 +98,7 @@ class Session:
         "close",
         "queue",
         "queue_memory",
+        "queue_flags",
         "queue_failed",
         "watches",
         "watch_failed",
@@ -101,6 +120,7 @@ class Session:
         "request_bytes",
         "reply_bytes",
         "query_size",
+        "interest_memory",
         "soft_limit_since",
         "last_reply_error",
     )
@@ -125,6 +145,8 @@ class Session:
         self.fd = -1
         self.unix_socket = False
         self.out: list[bytes] = []
+        # Messages to this client that its own running command has caused: they follow the reply.
+        self.deferred: list[bytes] = []
         self.out_size = 0  # bytes that the connection has taken but not sent
         self.closing = False  # close once the replies are out
         self.killed = False  # close now
@@ -134,8 +156,9 @@ class Session:
         self.close: Callable[[], None] | None = None
         self.queue: list[Queued] | None = None
         self.queue_memory = 0
+        self.queue_flags = 0  # the flags of all commands in the queue
         self.queue_failed = False
-        self.watches: list[tuple[Database, bytes, int]] = []
+        self.watches: dict[tuple[int, bytes], Watch] = {}  # by database and key
         self.watch_failed = False  # a key that it watches has changed: EXEC will do nothing
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
@@ -155,6 +178,7 @@ class Session:
         self.request_bytes = 0
         self.reply_bytes = 0
         self.query_size = 0
+        self.interest_memory = 0  # what it watches and listens to
         self.soft_limit_since = 0.0
         self.last_reply_error = b""
 
@@ -184,10 +208,64 @@ class Session:
         self.effects = []
 
     def send(self, wire: bytes) -> None:
-        """Queue bytes that answer no request (a push, a monitor line) and wake the connection."""
+        """Queue bytes that answer no request (a push, a monitor line) and wake the connection.
+
+        What a command causes for its own client comes after the command's reply; whoever may get
+        such messages has a gate (GATE_SUBSCRIBED, GATE_TRACE) set.
+        """
+        if self.running is not None:
+            self.deferred.append(wire)
+            return
+        if self.closing:
+            return
         self.out.append(wire)
         if self.wake is not None:
             self.wake()
+
+    def send_deferred(self) -> None:
+        """The reply is out: now what came up meanwhile."""
+        deferred = self.deferred
+        self.deferred = []
+        for wire in deferred:
+            self.send(wire)
+
+    # Transactions.
+
+    def watch(self, key: bytes) -> None:
+        """Let the next transaction fail if ``key`` changes before it."""
+        db = self.db
+        name = (db.index, key)
+        if name in self.watches:
+            return
+        watch = Watch(self, db, key, db.is_due(key))
+        db.watches.setdefault(key, {})[watch] = None
+        self.watches[name] = watch
+        self.interest_memory += len(key) + INTEREST_MEMORY
+
+    def unwatch(self) -> None:
+        """Watch nothing any more; what has failed stays failed."""
+        for watch in self.watches.values():
+            watchers = watch.db.watches[watch.key]
+            del watchers[watch]
+            if not watchers:
+                del watch.db.watches[watch.key]
+            self.interest_memory -= len(watch.key) + INTEREST_MEMORY
+        self.watches = {}
+
+    def fail_watches(self) -> None:
+        """A watched key has changed. There is no point in watching the others any more."""
+        self.watch_failed = True
+        self.unwatch()
+
+    def discard_transaction(self) -> None:
+        """Forget the queue and the watches: MULTI has never been, and EXEC may do anything."""
+        self.queue = None
+        self.queue_memory = 0
+        self.queue_flags = 0
+        self.queue_failed = False
+        self.set_gate(GATE_MULTI, False)
+        self.unwatch()
+        self.watch_failed = False
 
     def set_gate(self, bit: int, on: bool) -> None:
         if on:
@@ -197,8 +275,11 @@ class Session:
 
     @property
     def memory(self) -> int:
-        """Bytes held for the client: requests, the queue of MULTI, replies, and a fixed part."""
-        return SESSION_MEMORY + self.query_size + self.queue_memory + self.out_size
+        """Bytes held for the client: requests, queued commands, replies, names of what it watches
+        and listens to, and a fixed part.
+        """
+        size = SESSION_MEMORY + self.query_size + self.queue_memory
+        return size + self.interest_memory + self.out_size
 
     @property
     def subscriptions(self) -> int:
