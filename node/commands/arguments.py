@@ -170,6 +170,16 @@ def find_string_for_write(db: Database, key: bytes) -> bytes | bytearray | None:
     raise ReplyError(WRONG_TYPE)
 
 
+def find_untouched(db: Database, key: bytes) -> Value | None:
+    """The value at ``key``, counted as hit or miss, but not as used."""
+    keyspace = db.keyspace
+    touching = keyspace.touching
+    keyspace.touching = False
+    value = db.find(key)
+    keyspace.touching = touching
+    return value
+
+
 def type_name(value: Value) -> bytes:
     """What TYPE says of a value."""
     if type(value) is bytes or type(value) is bytearray:
@@ -246,6 +256,14 @@ def scan_reply(cursor: int, items: list[Reply]) -> Reply:
 
 
 # HELP.
+
+
+def subcommand_error(argv: Sequence[bytes]) -> ReplyError:
+    """What Redis says to a subcommand with the wrong number of arguments, among other things."""
+    return ReplyError(
+        b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
+        % (argv[1][:128], argv[0].upper())
+    )
 
 
 def help_reply(name: str, lines: Sequence[str]) -> Reply:

@@ -10,7 +10,6 @@ from node.component import Component
 from node.config import LoadingError, SetError
 from node.config.rewriting import rewrite_file
 from node.config.syntax import decode
-from node.engine import EngineStatistics
 from node.resp import OK, Map, Reply, ReplyError, Status
 from node.session import Session
 from node.values import pattern
@@ -130,14 +129,7 @@ class Configuration(Component):
     )
     def reset_stat(self, ctx: Session, argv: list[bytes]) -> Reply:
         """Zero all counters."""
-        engine = self.engine
-        engine.statistics = EngineStatistics()
-        for command in engine.commands.values():
-            command.reset_stats()
-            for subcommand in (command.subcommands or {}).values():
-                subcommand.reset_stats()
-        for component in engine.components:
-            component.reset_statistics()
+        self.engine.reset_statistics()
         return OK
 
     @GROUP.command(
