@@ -442,7 +442,8 @@ class Group:
         A subcommand is named ``container|subcommand`` and its arity counts both words, as in
         Redis. ``syntax`` is the argument list as redis.io writes it (see
         :mod:`node.syntax`), without the command's name.
-        ``categories`` adds ACL categories to those that follow from flags and group.
+        ``categories`` adds ACL categories to those that follow from flags and group, or takes one
+        away ("-keyspace").
         """
 
         def declare(function: F) -> F:
@@ -523,9 +524,10 @@ class Group:
                 complexity=complexity,
                 summary=summary,
                 syntax=syntax,
-                categories=_implied_categories(bits, group, bool(function)).union(
-                    categories.split()
-                ),
+                categories=_implied_categories(bits, group, bool(function))
+                .union(categories.split())
+                .difference(word[1:] for word in categories.split() if word[0] == "-")
+                .intersection(CATEGORIES),
                 tips=tips,
                 history=history,
                 deprecated_since=deprecated_since,
@@ -543,8 +545,8 @@ def _implied_categories(flags: int, group: str, executable: bool) -> frozenset[s
         found.add(category)
     if flags & WRITE:
         found.add("write")
-    # Reads outside the keyspace (scripts, server commands) are not @read.
-    if flags & READONLY and group not in ("scripting", "server", "connection"):
+    # What a script reads is not known beforehand.
+    if flags & READONLY and group != "scripting":
         found.add("read")
     if flags & ADMIN:
         found.update(("admin", "dangerous"))

@@ -14,10 +14,14 @@ from node.clients import Clients
 from node.clock import Clock
 from node.command import Group
 from node.commands import (
+    bitmaps,
     blocking_lists,
+    expiry,
     hashes,
+    keys,
     lists,
     sets,
+    sort,
     sorted_set_operations,
     sorted_set_pops,
     sorted_sets,
@@ -42,6 +46,10 @@ from node.transactions import Transactions
 
 FAMILIES: Final[Sequence[Group]] = (
     strings.GROUP,
+    bitmaps.GROUP,
+    keys.GROUP,
+    expiry.GROUP,
+    sort.GROUP,
     lists.GROUP,
     blocking_lists.GROUP,
     hashes.GROUP,
