@@ -148,17 +148,24 @@ class List(Collection):
     def extend_left(self, values: Sequence[bytes]) -> None:
         """Push several, one after the other; the last becomes the first."""
         self._expect(values)
+        compact = self.compact
         for value in values:
             self.push_left(value)
+        self.compact = compact and self.weight >= 0
 
     def extend_right(self, values: Sequence[bytes]) -> None:
         """Push several, one after the other."""
         self._expect(values)
+        compact = self.compact
         for value in values:
             self.push_right(value)
+        self.compact = compact and self.weight >= 0
 
     def _expect(self, values: Sequence[bytes]) -> None:
-        """Choose the encoding for a command that brings several values, as Redis does, at once."""
+        """Choose the encoding for a command that brings several values.
+
+        Redis does so once, by the bytes of the values alone, not by what they take in a listpack.
+        """
         if self.compact and self._exceeds(
             self.weight + sum(map(len, values)), self.count + len(values)
         ):

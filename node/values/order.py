@@ -21,6 +21,7 @@ class Order(SortedList[Entry]):
     _maxes: list[Entry]
     _index: list[int]
     _len: int
+    _load: int
 
     # Parts of half this size to twice this size.  Smaller ones make insertion faster (fewer cache
     # misses in a part), larger ones make positions faster (fewer parts to index anew).
@@ -29,6 +30,8 @@ class Order(SortedList[Entry]):
     if TYPE_CHECKING:
 
         def _delete(self, position: int, index: int) -> None: ...
+
+        def _expand(self, position: int) -> None: ...
 
         def _pos(self, index: int) -> tuple[int, int]: ...
 
@@ -90,7 +93,23 @@ class Order(SortedList[Entry]):
         del maxes[position:end]
         if left:
             del lists[position][:left]
+        # The first and the last part it went through may have become small.
+        self._join(position)
+        self._join(position - 1)
         return entries
+
+    def _join(self, position: int) -> None:
+        """Let a part that is less than half full be one with a neighbour."""
+        lists = self._lists
+        maxes = self._maxes
+        if not 0 <= position < len(lists) or len(lists) == 1:
+            return
+        if len(lists[position]) > self._load >> 1:
+            return
+        previous = max(position - 1, 0)
+        lists[previous] += lists.pop(previous + 1)
+        maxes[previous] = maxes.pop(previous + 1)
+        self._expand(previous)
 
     def drop_last(self, count: int) -> None:
         """Remove the last `count` entries, or all when there are fewer, without rebalancing."""

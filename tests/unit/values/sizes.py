@@ -9,9 +9,12 @@ from collections.abc import Hashable
 from node.values.collection import Limits
 
 
-def measure(root: object) -> int:
-    """Return the bytes of an object and all it holds, as CPython and malloc round them up."""
-    seen: set[int] = set()
+def measure(root: object, *shared: object) -> int:
+    """Return the bytes of an object and all it holds, as CPython and malloc round them up.
+
+    What is `shared` does not count.
+    """
+    seen = {id(item) for item in shared}
     pending = [root]
     total = 0
     while pending:
