@@ -578,10 +578,13 @@ def _read_options(
         else:
             raise ReplyError(SYNTAX_ERROR)
         at += 1
-    if selection.count != -1 and selection.by == BY_RANK:
-        raise ReplyError(
-            b"ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX"
-        )
+    if selection.by == BY_RANK:
+        if selection.count != -1:
+            raise ReplyError(
+                b"ERR syntax error, LIMIT is only supported in combination with either BYSCORE or"
+                b" BYLEX"
+            )
+        selection.offset = 0
     if selection.with_scores and selection.by == BY_MEMBER:
         raise ReplyError(b"ERR syntax error, WITHSCORES not supported in combination with BYLEX")
     return selection
