@@ -38,12 +38,12 @@ class CommandLog:
     def detach(self, reader: Reader) -> None:
         self.readers.remove(reader)
 
-    def append(self, commands: list[tuple[int, list[bytes]]]) -> None:
-        """Log (database, request) pairs; more than one are one unit."""
+    def append(self, commands: list[tuple[int, list[bytes]]], *, together: bool = True) -> None:
+        """Log (database, request) pairs; more than one are one unit if they belong ``together``."""
         if not self.readers or not commands:
             return
         parts: list[bytes] = []
-        unit = len(commands) > 1
+        unit = together and len(commands) > 1
         for i, (db, argv) in enumerate(commands):
             if db != self.selected:
                 parts.append(encode_request([b"SELECT", b"%d" % db]))

@@ -330,7 +330,7 @@ def list_keys(ctx: Session, argv: list[bytes]) -> Reply:
 @GROUP.command(
     "scan",
     -2,
-    "readonly",
+    "readonly touches_arbitrary_keys",
     since="2.8.0",
     complexity="O(1) for each call, O(N) for a whole walk, N being the number of keys",
     summary="Walks over the keys of the database, some at a time.",
@@ -361,7 +361,7 @@ def scan(ctx: Session, argv: list[bytes]) -> Reply:
 @GROUP.command(
     "randomkey",
     1,
-    "readonly",
+    "readonly touches_arbitrary_keys",
     since="1.0.0",
     complexity="O(1)",
     summary="Returns a key picked at random.",

@@ -204,8 +204,7 @@ def _set(
     db.changed(name, None, EVENT_STRING, b"set")
     if deadline is not None:
         db.set_deadline(name, deadline)
-        if not flags & PXAT:
-            ctx.propagate(b"SET", name, value, b"PXAT", b"%d" % deadline)
+        ctx.propagate(b"SET", name, value, b"PXAT", b"%d" % deadline)
         db.notify(EVENT_GENERIC, b"expire", name)
     elif flags & GET:
         ctx.propagate(*argv[:3], *[word for word in argv[3:] if word.upper() != b"GET"])
