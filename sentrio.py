@@ -234,6 +234,7 @@ def serve(
     if code == 0:
         supervisor.stopping()
         pid_file.remove()
+        log.warning("Sentrio is now ready to exit, bye bye...")
     return code
 
 
@@ -242,7 +243,7 @@ async def run_server(server: Server, ready: Callable[[], None]) -> int:
     code = 0
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_signals, server, server.stop)
+            nursery.start_soon(watch_signals, server)
             try:
                 await server.run(ready=ready)
             except CannotListen:

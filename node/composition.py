@@ -30,9 +30,12 @@ from node.commands import (
 from node.commands.config import Configuration
 from node.commands.info import Information
 from node.commands.introspection import Introspection
+from node.commands.memory import Memory
+from node.commands.serving import Serving
 from node.component import Component
 from node.config import Config
 from node.connection import Connections
+from node.debugging import Debugging
 from node.eviction import Eviction
 from node.expiration import Expiration
 from node.latency import Latency
@@ -69,8 +72,11 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Configuration,
     Introspection,
     Information,
+    Memory,
     SlowLog,
     Latency,
+    Debugging,
+    Serving,
 )
 
 

@@ -47,6 +47,7 @@ GATE_GUARDS: Final = 1 << 0
 GATE_OBSERVERS: Final = 1 << 1
 
 # The order in which guards are asked, that of Redis's processCommand.
+STAGE_SHUTDOWN: Final = 0
 STAGE_ACL: Final = 10
 STAGE_ROUTE: Final = 20
 STAGE_MEMORY: Final = 30
@@ -129,6 +130,7 @@ class Engine:
         # Changes of a transaction or script, logged as one unit; None outside.
         self._unit: list[tuple[int, list[bytes]]] | None = None
         self.current: Session | None = None
+        self.cron_paused = False  # DEBUG PAUSE-CRON: nothing happens periodically
         keyspace.key_deleted = self._log_deletion
         self.refresh()
 

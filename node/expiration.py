@@ -39,7 +39,7 @@ class Expiration(Component):
         keyspace = engine.keyspace
         while True:
             await trio.sleep(1.0 / self._config.integer("hz"))
-            if not keyspace.active_expiry or not keyspace.expiring:
+            if not keyspace.active_expiry or not keyspace.expiring or engine.cron_paused:
                 continue
             effort = self._config.integer("active-expire-effort") - 1
             share = (25 + 2 * effort) / 100

@@ -469,6 +469,10 @@ class Hub:
         """Close all sockets; what is still to be sent is tried once."""
         self.remove_listeners()
         for connection in list(self.connections.values()):
+            rest = b"".join([*connection.unsent, *connection.session.out])
+            if rest:
+                with contextlib.suppress(OSError):
+                    connection.sock.send(rest)
             self.drop(connection)
         self.poller.close()
         self._bell.close()
@@ -482,7 +486,7 @@ def _send_and_close(sock: socket.socket, data: bytes) -> None:
 
 
 def set_keep_alive(sock: socket.socket, interval: int) -> None:
-    """TCP keep-alive as Redis sets it (anetKeepAlive), first after ``interval`` seconds; 0: none."""
+    """TCP keep-alive as Redis sets it (anetKeepAlive): after ``interval`` seconds; 0: none."""
     if interval == 0:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 0)
         return

@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 import trio
 
 from node.clock import Clock
+from node.command import Command
 from node.component import Component
 from node.config import Config, ConfigError
-from node.engine import Engine
+from node.engine import STAGE_SHUTDOWN, Engine
 from node.hub import Hub
 from node.keyspace import Keyspace
 from node.log import Log
 from node.network import Network, address_unavailable
+from node.resp import NO_REPLY, Reply
+from node.session import Session
 from node.values.collection import Limits
+
+
+class ShutdownRefused(Exception):
+    """Raised by a shutdown hook: the server has to stay up; the reason has been logged."""
+
+
+class ShutdownRequest:
+    """How the server is to go down: the words of SHUTDOWN.
+
+    ``save`` is True or False where it was said whether to save the data, None where the
+    configuration decides. ``now``: without waiting for replicas. ``force``: even if saving fails.
+    """
+
+    __slots__ = ("save", "now", "force")
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        self.save = True if "save" in words else False if "nosave" in words else None
+        self.now = "now" in words
+        self.force = "force" in words
 
 
 class CannotListen(Exception):
@@ -47,8 +70,11 @@ class Server:
         self.engine = Engine(config, clock, log, keyspace)
         self.hub = Hub(self.engine)
         self.ports: list[int] = []
-        # Run in order when the server goes down; one that raises ShutdownRefused keeps it up.
-        self.shutdown_hooks: list[Callable[[], None]] = []
+        # Run in order when the server goes down; one that raises ShutdownRefused keeps it up
+        # (unless it is forced).
+        self.shutdown_hooks: list[Callable[[ShutdownRequest], None]] = []
+        # Holds up the whole process for so many seconds (DEBUG SLEEP).
+        self.sleep: Callable[[float], None] = time.sleep
         self._stop = trio.Event()
         self._timers_changed = trio.Event()
         self.engine.blocking.deadline_changed = self._wake_timers
@@ -200,11 +226,33 @@ class Server:
         """End :meth:`run`, from any task."""
         self._stop.set()
 
+    def shut_down(self, request: ShutdownRequest) -> None:
+        """Go down in good order: no request is executed any more, and :meth:`run` ends.
+
+        Raises ShutdownRefused when the data that are to be saved cannot be.
+        """
+        if self._stop.is_set():
+            return
+        self.log.notice("User requested shutdown...")
+        if request.save and not self.shutdown_hooks and not request.force:
+            self.log.warning("This server keeps its data in memory only: they cannot be saved.")
+            raise ShutdownRefused
+        for hook in self.shutdown_hooks:
+            try:
+                hook(request)
+            except ShutdownRefused:
+                if not request.force:
+                    raise
+        self.engine.add_guard(STAGE_SHUTDOWN, _put_aside)
+        self.stop()
+
     async def _run_ticks(self) -> None:
         """The periodic work of all components, ``hz`` times a second."""
         engine = self.engine
         while True:
             await trio.sleep(1.0 / self.config.integer("hz"))
+            if engine.cron_paused:
+                continue
             engine.refresh()
             now = engine.ended_ns
             for component in engine.components:
@@ -234,7 +282,11 @@ class Server:
                 await self._timers_changed.wait()
 
 
-async def watch_signals(server: Server, shut_down: Callable[[], None]) -> None:
+def _put_aside(session: Session, command: Command, argv: list[bytes]) -> Reply:
+    return NO_REPLY
+
+
+async def watch_signals(server: Server) -> None:
     """SIGTERM and SIGINT ask for a clean shutdown; a second SIGINT ends the process at once."""
     interrupted = False
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -244,8 +296,14 @@ async def watch_signals(server: Server, shut_down: Callable[[], None]) -> None:
                     server.log.warning("You insist... exiting now.")
                     raise SystemExit(1)
                 interrupted = True
-            server.log.warning(
-                f"Received {'SIGINT' if number == signal.SIGINT else 'SIGTERM'} "
-                "scheduling shutdown..."
-            )
-            shut_down()
+            name = signal.Signals(number).name
+            server.log.warning(f"Received {name} scheduling shutdown...")
+            try:
+                server.shut_down(
+                    ShutdownRequest(server.config.values(f"shutdown-on-{name.lower()}"))
+                )
+            except ShutdownRefused:
+                server.log.warning(
+                    f"{name} received but errors trying to shut down the server, check the logs "
+                    "for more information"
+                )

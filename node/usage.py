@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +28,46 @@ def resident_memory() -> int:
 def total_memory() -> int:
     """Bytes of RAM that the machine has."""
     return os.sysconf("SC_PHYS_PAGES") * _PAGE
+
+
+def _libc_function(name: str) -> Callable[[int], int] | None:
+    """A function of the C library that takes and returns an int, where there is one."""
+    try:
+        function: Callable[[int], int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return None
+    return function
+
+
+def release_memory() -> None:
+    """Give what is free on top of and within the C heap back to the system, where that is known.
+
+    Python's own arenas go back by themselves once they are empty.
+    """
+    trim = _libc_function("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+_TOLD: Final = ("VmPeak", "VmSize", "VmHWM", "VmData", "VmSwap", "RssAnon")
+
+
+def allocator_report() -> str:
+    """Lines on Python's allocator and the process, as far as they tell."""
+    lines = [
+        f"blocks in use (Python objects up to 512 bytes): {sys.getallocatedblocks()}",
+        f"objects that the cyclic collector leaves alone: {gc.get_freeze_count()}",
+    ]
+    for generation, figures in enumerate(gc.get_stats()):
+        lines.append(
+            f"collector, generation {generation}: {gc.get_count()[generation]} pending, "
+            f"{figures['collections']} collections, {figures['collected']} collected"
+        )
+    lines.append(f"resident memory: {resident_memory()} bytes")
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        lines += [" ".join(line.split()) for line in status if line.startswith(_TOLD)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 class CpuTimes:

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from node.command import Command, Group
 from node.component import Component
-from node.eviction import clients_memory
 from node.hub import Statistics
 from node.information import Fields, Section, render
-from node.keyspace import DEADLINE_MEMORY, ENTRY_MEMORY
 from node.metrics import PERIOD_NS, Rate, percentile
 from node.resp import Reply, Verbatim
 from node.session import Session
-from node.usage import CpuTimes, human_size, resident_memory, total_memory
+from node.usage import CpuTimes
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ class Information(Component):
         self.run_id = _random_id(server)
         self._replication_id = _random_id(server)
         self.mode = "standalone"
-        self.peak_memory = 0
         self._started = server.clock.wall()
         self._commands = Rate()
         self._input = Rate()
@@ -56,7 +53,6 @@ class Information(Component):
         return (
             Section("Server", self._collect_server),
             Section("Clients", self._collect_clients),
-            Section("Memory", self._collect_memory),
             Section("Persistence", self._collect_persistence),
             Section("Stats", self._collect_stats),
             Section("Replication", self._collect_replication),
@@ -77,7 +73,6 @@ class Information(Component):
         self._commands.sample(self.engine.processed, now_ns)
         self._input.sample(traffic.input, now_ns)
         self._output.sample(traffic.output, now_ns)
-        self.used_memory()
 
     def reset_statistics(self) -> None:
         self._hub.statistics = Statistics()
@@ -114,19 +109,6 @@ class Information(Component):
             section for component in self.engine.components for section in component.sections()
         ]
         return render(sections, wanted)
-
-    def used_memory(self) -> int:
-        """Bytes of data and of clients' buffers; the peak is kept."""
-        used = self.engine.keyspace.used_memory + clients_memory(self.engine)
-        self.peak_memory = max(self.peak_memory, used)
-        return used
-
-    def overhead(self) -> int:
-        """Bytes of :meth:`used_memory` that are neither keys nor values."""
-        total = clients_memory(self.engine)
-        for db in self.engine.keyspace.databases:
-            total += db.count * ENTRY_MEMORY + db.volatile * DEADLINE_MEMORY
-        return total
 
     # The sections.
 
@@ -190,47 +172,6 @@ class Information(Component):
             ("clients_in_timeout_table", sum(1 for wait in blocking.waits if wait.deadline)),
             ("total_blocking_keys", sum(len(db.waiters) for db in engine.keyspace.databases)),
             ("total_blocking_keys_on_nokey", 0),
-        ]
-
-    def _collect_memory(self) -> Fields:
-        keyspace = self.engine.keyspace
-        used = self.used_memory()
-        resident = resident_memory()
-        peak = self.peak_memory
-        overhead = self.overhead()
-        dataset = max(0, used - overhead)
-        total = total_memory()
-        limit = self._config.integer("maxmemory")
-        return [
-            ("used_memory", used),
-            ("used_memory_human", human_size(used)),
-            ("used_memory_rss", resident),
-            ("used_memory_rss_human", human_size(resident)),
-            ("used_memory_peak", peak),
-            ("used_memory_peak_human", human_size(peak)),
-            ("used_memory_peak_perc", f"{used * 100 / max(1, peak):.2f}%"),
-            ("used_memory_overhead", overhead),
-            ("used_memory_startup", 0),
-            ("used_memory_dataset", dataset),
-            ("used_memory_dataset_perc", f"{dataset * 100 / max(1, used):.2f}%"),
-            ("total_system_memory", total),
-            ("total_system_memory_human", human_size(total)),
-            ("maxmemory", limit),
-            ("maxmemory_human", human_size(limit)),
-            ("maxmemory_policy", self._config.text("maxmemory-policy")),
-            ("mem_fragmentation_ratio", resident / max(1, used)),
-            ("mem_fragmentation_bytes", resident - used),
-            ("mem_not_counted_for_evict", keyspace.trash_memory),
-            ("mem_replication_backlog", 0),
-            ("mem_total_replication_buffers", 0),
-            ("mem_clients_slaves", 0),
-            ("mem_clients_normal", clients_memory(self.engine)),
-            ("mem_cluster_links", 0),
-            ("mem_aof_buffer", 0),
-            ("mem_allocator", "pymalloc"),
-            ("active_defrag_running", 0),
-            ("lazyfree_pending_objects", len(keyspace.trash)),
-            ("lazyfreed_objects", keyspace.statistics.lazy_freed),
         ]
 
     def _collect_persistence(self) -> Fields:

@@ -74,21 +74,21 @@ class _Draft:
         return bytes(content)
 
 
-def rewrite_text(config: Config, content: bytes) -> bytes:
-    """What the config file should hold, given what it holds."""
+def rewrite_text(config: Config, content: bytes, everything: bool = False) -> bytes:
+    """What the config file should hold, given what it holds; `everything`: the defaults too."""
     draft = _Draft()
     draft.read(config, content)
     for directive in config.directives():
         for line, force in directive.lines(config.value(directive.name)):
-            draft.put(directive.name, line, force)
+            draft.put(directive.name, line, force or everything)
     return draft.finish()
 
 
-def rewrite_file(config: Config) -> None:
+def rewrite_file(config: Config, everything: bool = False) -> None:
     """Bring `config.file` up to date; a file that is gone is made anew. Raises OSError."""
     path = Path(config.file)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         content = b""
-    replace_file(config.file, rewrite_text(config, content))
+    replace_file(config.file, rewrite_text(config, content, everything))
