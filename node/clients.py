@@ -37,6 +37,11 @@ GROUP.container("client", since="2.4.0", summary="Holds the commands about clien
 FLAGS: Final = "noscript loading stale"
 ADMIN_FLAGS: Final = "admin noscript loading stale"
 
+FILTERS: Final = (
+    "[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | "
+    "[ADDR ip:port] | [LADDR ip:port] | [SKIPME yes/no]"
+)
+
 HELP: Final = (
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CACHING (YES|NO)",
@@ -397,9 +402,7 @@ class Clients(Component):
         since="2.4.0",
         complexity="O(N) where N is the number of client connections",
         summary="Closes connections.",
-        syntax="<ip:port | <[ID client-id] | "
-        "[TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | [ADDR ip:port] | "
-        "[LADDR ip:port] | [SKIPME yes/no]> [...]>",
+        syntax=f"filter=<ip:port | new-format=<{FILTERS}> [<{FILTERS}> ...]>",
         history=[
             ("2.8.12", "Options, several in one call."),
             ("2.8.12", "The option `ID`."),

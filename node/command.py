@@ -76,7 +76,7 @@ FLAG_NAMES: Final = (
     ("touches_arbitrary_keys", TOUCHES_ARBITRARY_KEYS),
 )
 # What COMMAND INFO does not tell: they matter to the server alone.
-HIDDEN_FLAGS: Final = PROTECTED | TOUCHES_ARBITRARY_KEYS
+HIDDEN_FLAGS: Final = MAY_REPLICATE | PROTECTED | TOUCHES_ARBITRARY_KEYS
 _FLAGS: Final = dict(FLAG_NAMES)
 
 # ACL categories in Redis's order of bits, which is the order COMMAND INFO lists them in.
@@ -114,7 +114,6 @@ _GROUP_CATEGORY: Final = {
     "hyperloglog": "hyperloglog",
     "geo": "geo",
     "stream": "stream",
-    "pubsub": "pubsub",
     "transactions": "transaction",
     "connection": "connection",
     "scripting": "scripting",

@@ -40,7 +40,9 @@ from node.eviction import Eviction
 from node.expiration import Expiration
 from node.latency import Latency
 from node.log import Log
+from node.monitor import Monitor
 from node.network import Network
+from node.pause import Pause
 from node.pubsub import PubSub
 from node.reclamation import Reclamation
 from node.server import Server
@@ -69,6 +71,8 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Clients,
     PubSub,
     Transactions,
+    Monitor,
+    Pause,
     Configuration,
     Introspection,
     Information,

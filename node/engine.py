@@ -24,7 +24,17 @@ from typing import Final
 
 from node.blocking import Blocking, Wait
 from node.clock import Clock
-from node.command import NO_AUTH, NO_MULTI, Command, Group, Spec
+from node.command import (
+    MAY_REPLICATE,
+    NO_AUTH,
+    NO_MULTI,
+    READONLY,
+    TOUCHES_ARBITRARY_KEYS,
+    WRITE,
+    Command,
+    Group,
+    Spec,
+)
 from node.command_log import CommandLog
 from node.component import Component
 from node.config import Config
@@ -35,6 +45,7 @@ from node.resp import NO_REPLY, QUEUED, Error, Reply, ReplyError, Status, encode
 from node.session import (
     GATE_MULTI,
     GATE_NO_TOUCH,
+    GATE_OUTSIDE,
     GATE_REPLY,
     GATE_STRANGER,
     GATE_SUBSCRIBED,
@@ -398,6 +409,10 @@ class Engine:
                     b"QUIT / RESET are allowed in this context" % command.name
                 ),
             )
+        if gate & GATE_OUTSIDE and flags & (READONLY | WRITE | MAY_REPLICATE):
+            return self._refuse(
+                session, command, Error(b"ERR Replica can't interact with the keyspace")
+            )
         if gate & GATE_MULTI and session.queue is not None and command.name not in UNQUEUED:
             session.queue.append(Queued(command, argv))
             session.queue_memory += sum(map(len, argv)) + 64 * len(argv)
@@ -472,7 +487,10 @@ class Engine:
             self._unit.extend(changes)
             return
         if changes:
-            self.command_log.append(changes)
+            # Keys that SCAN and RANDOMKEY found expired have nothing to do with each other.
+            command = session.running
+            together = command is None or not command.flags & TOUCHES_ARBITRARY_KEYS
+            self.command_log.append(changes, together=together)
         if keyspace.ready:
             self.blocking.serve()
 
@@ -481,7 +499,7 @@ class Engine:
         self.keyspace.pending = False
         changes = self._deletions
         self._deletions = []
-        self.command_log.append(changes)
+        self.command_log.append(changes, together=False)
         if self.keyspace.ready:
             self.blocking.serve()
 

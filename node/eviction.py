@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from node.command import DENYOOM, Command
 from node.component import Component
 from node.engine import STAGE_MEMORY, Engine
-from node.keyspace import Database
+from node.keyspace import STILL_PAUSED, Database
 from node.resp import Error, Reply
 from node.session import Session
 
@@ -28,15 +28,15 @@ POOL_SIZE: Final = 16
 VOLATILE_PASSES: Final = 1024
 OOM: Final = b"OOM command not allowed when used memory > 'maxmemory'."
 
-# What a connected client costs: session, connection, parser and socket objects.
-SESSION_MEMORY: Final = 4096
+# What a client in MULTI may do when memory is short.
+NEVER_DENIED: Final = frozenset((b"discard", b"quit", b"reset"))
 
 
 def clients_memory(engine: Engine) -> int:
     """Bytes held for clients: a fixed part each, queued requests and unsent replies."""
     total = 0
     for session in engine.sessions.values():
-        total += SESSION_MEMORY + session.out_size + session.query_size + session.queue_memory
+        total += session.memory
     return total
 
 
@@ -135,8 +135,12 @@ class Eviction(Component):
             if not self.exceeded_since:
                 self.exceeded_since = self.engine.ended_ns
             denied = command.flags & DENYOOM
-            if command.name == b"exec" and session.queue is not None:
-                denied = any(queued.command.flags & DENYOOM for queued in session.queue)
+            if session.queue is not None:
+                # A queue may not grow either, whatever it is that is queued.
+                if command.name == b"exec":
+                    denied = session.queue_flags & DENYOOM
+                elif command.name not in NEVER_DENIED:
+                    denied = DENYOOM
             if denied:
                 return Error(OOM)
         return None
@@ -147,6 +151,8 @@ class Eviction(Component):
         Stops after the time that ``maxmemory-eviction-tenacity`` allows; the next commands go on
         (True then, since there is progress).
         """
+        if self.engine.keyspace.still & STILL_PAUSED:
+            return True
         if self._policy == "noeviction":
             return False
         engine = self.engine

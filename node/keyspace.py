@@ -49,6 +49,9 @@ EVENT_KEY_MISS: Final = 1 << 11  # m
 EVENT_MODULE: Final = 1 << 13  # d
 EVENT_NEW: Final = 1 << 14  # n
 
+# Why keys may not go by themselves, but are only hidden once they have expired.
+STILL_PAUSED: Final = 1 << 0  # CLIENT PAUSE
+
 # Average entries per bucket beyond which one more bucket is split, below which two are merged.
 SPLIT_LOAD: Final = 48
 MERGE_LOAD: Final = 12
@@ -131,6 +134,7 @@ class Keyspace:
         "ready",
         "statistics",
         "random",
+        "still",
         "expiring",
         "active_expiry",
         "trash",
@@ -160,7 +164,8 @@ class Keyspace:
         self.random = random.Random(seed)
         # False where keys must not be deleted on their own account (replicas, loading): they are
         # only hidden once their time has come.
-        self.expiring = True
+        self.still = 0  # why keys must not go on their own account (STILL_…)
+        self.expiring = True  # nothing of that kind
         # Whether keys expire without being asked for (DEBUG SET-ACTIVE-EXPIRE).
         self.active_expiry = True
         self.trash: list[Collection | Buckets] = []
@@ -180,6 +185,11 @@ class Keyspace:
         for db in self.databases:
             used += db.memory
         return used
+
+    def hold_still(self, reason: int, on: bool) -> None:
+        """Keep keys from going on their own account, for one reason, or no more for that one."""
+        self.still = self.still | reason if on else self.still & ~reason
+        self.expiring = not self.still
 
     def discard(self, value: Value) -> None:
         """Let go of a value that no key holds any more; a large one goes bit by bit."""

@@ -23,6 +23,8 @@ GATE_REPLY: Final = 1 << 3  # CLIENT REPLY OFF or SKIP
 GATE_NO_TOUCH: Final = 1 << 4  # reads leave the access clocks alone
 GATE_TRACE: Final = 1 << 5  # a component follows every request of this session
 
+GATE_OUTSIDE: Final = 1 << 6  # may not touch the keyspace (MONITOR, replicas)
+
 CLASS_NORMAL: Final = 0
 CLASS_REPLICA: Final = 1
 CLASS_PUBSUB: Final = 2
@@ -211,7 +213,7 @@ class Session:
         """Queue bytes that answer no request (a push, a monitor line) and wake the connection.
 
         What a command causes for its own client comes after the command's reply; whoever may get
-        such messages has a gate (GATE_SUBSCRIBED, GATE_TRACE) set.
+        such messages has a gate (GATE_SUBSCRIBED, GATE_OUTSIDE) set.
         """
         if self.running is not None:
             self.deferred.append(wire)
