@@ -51,8 +51,11 @@ class Hash(Collection):
     def set(self, field: bytes, value: bytes) -> bool:
         """Set a field and tell whether it is new."""
         fields = self.fields
-        old = fields.get(field)
-        fields[field] = value
+        if isinstance(fields, dict):
+            old = fields.get(field)
+            fields[field] = value
+        else:
+            old = fields.replace(field, value)
         if self.compact:
             limits = self.limits
             if (

@@ -27,8 +27,16 @@ HEXADECIMAL = re.compile(
     rb"([+-]?)0[xX](?:([0-9a-fA-F]+)\.?([0-9a-fA-F]*)|\.([0-9a-fA-F]+))(?:[pP]([+-]?[0-9]+))?"
 )
 INFINITIES = frozenset((b"inf", b"infinity"))
+MIN_MAGNITUDE = -4960
+MAX_MAGNITUDE = 4940
+"""Powers of ten beyond the format's range; what lies between is rounded to know."""
+
 FAR = 100_000
 """An exponent so far from zero that no mantissa a text can hold brings the number back."""
+
+SCALE = 10**17
+LONG = 10**4000
+"""Python converts integers up to 4300 digits at once; the largest number here has 4933."""
 
 
 def parse_long_double(text: bytes) -> LongDouble | None:
@@ -37,6 +45,21 @@ def parse_long_double(text: bytes) -> LongDouble | None:
     Infinities are numbers here, NaN is not; nor is a finite number that rounds to infinity or one
     other than zero that rounds to zero.
     """
+    negative = text[:1] == b"-"
+    whole, _, fraction = (text[1:] if negative else text).partition(b".")
+    digits = whole + fraction
+    if len(digits) < 20 and digits.isdigit():
+        # The usual case: a short number without an exponent.
+        number = int(digits)
+        if number == 0:
+            return 0, 0
+        rounded = _divide(number, 10 ** len(fraction)) if fraction else (number, 0)
+        return (-rounded[0] if negative else rounded[0]), rounded[1]
+    return _parse_any(text)
+
+
+def _parse_any(text: bytes) -> LongDouble | None:
+    """Do the same for a number in any notation."""
     if len(text) >= MAX_TEXT:
         return None
     match = DECIMAL.fullmatch(text)
@@ -48,7 +71,8 @@ def parse_long_double(text: bytes) -> LongDouble | None:
         if not digits:
             return 0, 0
         exponent = _clamp(power) - len(fraction)
-        if exponent < -FAR // 2 or exponent > FAR // 2:
+        magnitude = len(digits) + exponent
+        if magnitude < MIN_MAGNITUDE or magnitude > MAX_MAGNITUDE:
             return None
         # Python limits the digits of one int(); a text is only a little longer than that limit.
         number = 0
@@ -84,7 +108,7 @@ def _parse_infinity(text: bytes) -> LongDouble | None:
 
 
 def _clamp(power: bytes | None) -> int:
-    """Return an exponent's value, or one beyond FAR / 2 in place of one yet further out."""
+    """Return an exponent's value, or FAR in place of one yet further out."""
     if power is None:
         return 0
     if len(power.lstrip(b"+-0")) > 6:
@@ -145,7 +169,7 @@ def add(a: LongDouble, b: LongDouble) -> LongDouble:
 def format_long_double(number: LongDouble) -> bytes:
     """Return a finite number with 17 decimals, trailing zeros dropped (`ld2string`, human form)."""
     mantissa, exponent = number
-    scaled = abs(mantissa) * 10**17
+    scaled = abs(mantissa) * SCALE
     if exponent >= 0:
         scaled <<= exponent
     elif -exponent > scaled.bit_length() + 1:
@@ -156,7 +180,7 @@ def format_long_double(number: LongDouble) -> bytes:
         scaled >>= -exponent
         if rest > half or (rest == half and scaled & 1):
             scaled += 1
-    whole, fraction = divmod(scaled, 10**17)
+    whole, fraction = divmod(scaled, SCALE)
     text = _print(whole)
     if fraction:
         text += (b".%017d" % fraction).rstrip(b"0")
@@ -167,9 +191,9 @@ def format_long_double(number: LongDouble) -> bytes:
 
 def _print(number: int) -> bytes:
     """Return the decimal digits of an integer that may exceed Python's limit for one conversion."""
-    if number < 10**4000:
+    if number < LONG:
         return b"%d" % number
-    high, low = divmod(number, 10**4000)
+    high, low = divmod(number, LONG)
     return b"%d%04000d" % (high, low)
 
 

@@ -70,10 +70,17 @@ class Set(Collection):
     def add(self, member: bytes) -> bool:
         """Add a member and tell whether it is new."""
         elements = self.elements
-        if member in elements:
-            return False
-        elements[member] = None
-        count = len(elements)
+        if isinstance(elements, dict):
+            if member in elements:
+                return False
+            elements[member] = None
+            count = len(elements)
+        else:
+            count = elements.count
+            elements[member] = None
+            if elements.count == count:
+                return False
+            count += 1
         self.memory += ((len(member) + OBJECT_BYTES) & ALIGNED) + STEP[
             count if count <= SMALL else -1
         ]

@@ -227,6 +227,21 @@ class Table(Generic[V]):
                 self._split()
         return value
 
+    def replace(self, key: bytes, value: V) -> V | None:
+        """Set a key and return the value it had before, or None."""
+        i = hash(key) & self.mask
+        if i >= self.size:
+            i &= self.mask >> 1
+        bucket = self.buckets[i]
+        old = bucket.get(key)
+        before = len(bucket)
+        bucket[key] = value
+        if len(bucket) != before:
+            self.count += 1
+            if self.count > self.grow_at:
+                self._split()
+        return old
+
     def __len__(self) -> int:
         return self.count
 

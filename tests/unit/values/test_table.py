@@ -76,6 +76,12 @@ class TableModel(RuleBasedStateMachine):
         key = b"%d" % start
         assert self.table.setdefault(key, value) == self.model.setdefault(key, value)
 
+    @rule(start=st.integers(0, 3000), count=st.integers(1, 400), value=st.integers(0, 9))
+    def replace(self, start: int, count: int, value: int) -> None:
+        for i in range(start, start + count):
+            assert self.table.replace(b"%d" % i, value) == self.model.get(b"%d" % i)
+            self.model[b"%d" % i] = value
+
     @rule(budget=st.integers(1, 300))
     def drain(self, budget: int) -> None:
         before = len(self.table)
