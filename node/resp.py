@@ -160,10 +160,16 @@ def encode_items(items: list[Reply], protocol: int) -> bytes:
     if not items:
         return b""
     # Arrays of short strings are the common case, and a join of two interleaved lists the
-    # fastest way to write one; whatever else is inside makes one of these calls raise.
+    # fastest way to write one, unless all are of one length; whatever else is inside makes one of
+    # these calls raise.
     try:
+        sizes = list(map(len, items))
+        size = sizes[0]
+        if sizes.count(size) == len(sizes):
+            head = _BULK_HEADS[size]
+            return head + (CRLF + head).join(items) + CRLF
         parts: list[bytes] = [b""] * (2 * len(items) + 1)
-        parts[0:-1:2] = map(_BULK_LENGTHS.__getitem__, map(len, items))
+        parts[0:-1:2] = map(_BULK_LENGTHS.__getitem__, sizes)
         parts[1::2] = items
         return CRLF.join(parts)
     except (TypeError, IndexError):
@@ -240,6 +246,9 @@ class RequestParser:
     :meth:`feed` returns the requests completed by the new bytes. After a protocol error ``error``
     is its text (without "ERR "), the requests before it are still returned, and nothing more
     must be fed. ``size`` is about the number of bytes held for an unfinished request.
+
+    While ``stranger`` is set, smaller limits hold, and at most one request is returned, since it may
+    be the one that ends this; :meth:`take_rest` gives the bytes after it, to be fed again.
     """
 
     __slots__ = (
@@ -253,6 +262,7 @@ class RequestParser:
         "_need",
         "_argv",
         "_missing",
+        "_rest",
     )
 
     def __init__(self, bulk_limit: int = 512 * 1024 * 1024) -> None:
@@ -268,6 +278,13 @@ class RequestParser:
         # The elements of an unfinished request that are complete, and how many are missing.
         self._argv: list[bytes] = []
         self._missing = 0
+        self._rest = b""
+
+    def take_rest(self) -> bytes:
+        """The bytes after a stranger's request."""
+        rest = self._rest
+        self._rest = b""
+        return rest
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         """The requests that ``data`` completes, in order; each has at least one element."""

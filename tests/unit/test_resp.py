@@ -204,3 +204,15 @@ def test_encode(reply: Reply, resp2: bytes, resp3: bytes) -> None:
 def test_long_strings_in_arrays() -> None:
     items = [b"x" * 3000, b"y"]
     assert encode(list(items), 2) == b"*2\r\n$3000\r\n" + items[0] + b"\r\n$1\r\ny\r\n"
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_an_array_is_its_items_one_after_another(protocol: int) -> None:
+    rng = random.Random(7)
+    choice: list[Reply] = [b"", b"a", b"b", b"cc", b"x" * 2047, b"x" * 2048, bytearray(b"z")]
+    choice += [7, -1, None, OK, True, 0.5, [], [b"a"], [b"a", [None]], NULL_ARRAY]
+    for _ in range(3000):
+        most = rng.choice([3, 7, len(choice)])
+        items = [rng.choice(choice[:most]) for _ in range(rng.randrange(6))]
+        expected = b"*%d\r\n" % len(items) + b"".join(encode(item, protocol) for item in items)
+        assert encode(items, protocol) == expected
