@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -42,12 +43,18 @@ def _stop(server: Server) -> None:
 def require_oracle() -> list[str]:
     """The command of the real server; without one the test is skipped, but fails in CI."""
     command = oracle_command()
-    if command is None:
-        reason = "needs the real redis-server (Debian: apt-get install redis-server)"
+    return [require_program("redis-server")] if command is None else command
+
+
+def require_program(name: str) -> str:
+    """Where a program of Redis is; without it the test is skipped, but fails in CI."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"needs {name} (Debian: apt-get install redis-server redis-tools)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    return command
+    return path
 
 
 @pytest.hookimpl(wrapper=True)
