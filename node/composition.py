@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from node.client_limits import ClientLimits
 from node.clients import Clients
 from node.clock import Clock
 from node.command import Group
@@ -64,18 +65,19 @@ FAMILIES: Final[Sequence[Group]] = (
     sorted_set_pops.GROUP,
 )
 COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
+    Information,
     Expiration,
     Reclamation,
     Eviction,
     Connections,
     Clients,
+    ClientLimits,
     PubSub,
     Transactions,
     Monitor,
     Pause,
     Configuration,
     Introspection,
-    Information,
     Memory,
     SlowLog,
     Latency,

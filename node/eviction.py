@@ -11,11 +11,13 @@ the interpreter itself, and not values that are already on their way out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.command import DENYOOM, Command
 from node.component import Component
 from node.engine import STAGE_MEMORY, Engine
+from node.information import Fields, Section
 from node.keyspace import STILL_PAUSED, Database
 from node.resp import Error, Reply
 from node.session import Session
@@ -108,6 +110,21 @@ class Eviction(Component):
             self.engine.remove_guard(self.guard)
         self._guarding = self.limit > 0
 
+    def sections(self) -> Sequence[Section]:
+        return (Section("Stats", self._collect),)
+
+    def _collect(self) -> Fields:
+        current = 0
+        if self.exceeded_since:
+            current = self.engine.clock.monotonic_ns() - self.exceeded_since
+        return [
+            ("total_eviction_exceeded_time", (self.exceeded_ns + current) // 1_000_000),
+            ("current_eviction_exceeded_time", current // 1_000_000),
+        ]
+
+    def reset_statistics(self) -> None:
+        self.exceeded_ns = 0
+
     def used(self) -> int:
         """Bytes that count against maxmemory."""
         keyspace = self.engine.keyspace
@@ -172,6 +189,7 @@ class Eviction(Component):
                 break
         if evicted:
             engine.settle_background()
+            engine.report_stall(b"eviction-cycle", clock.monotonic_ns() - until + self._time_limit)
         return enough
 
     def _choose(self) -> tuple[Database, bytes] | None:

@@ -9,11 +9,13 @@ clients served between them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from node.component import Component
+from node.information import Fields, Section
 from node.keyspace import Database
 
 if TYPE_CHECKING:
@@ -33,6 +35,17 @@ class Expiration(Component):
         super().__init__(server.engine)
         self._config = server.config
         self._db = 0
+        # The share of expired keys among those with an expiry, as found lately.
+        self.stale = 0.0
+
+    def sections(self) -> Sequence[Section]:
+        return (Section("Stats", self._collect),)
+
+    def _collect(self) -> Fields:
+        return [("expired_stale_perc", self.stale * 100)]
+
+    def reset_statistics(self) -> None:
+        self.stale = 0.0
 
     async def run(self) -> None:
         engine = self.engine
@@ -84,7 +97,10 @@ class Expiration(Component):
                     return False
                 continue
             due = [key for key, deadline in deadlines.items() if deadline <= now]
-            looked += len(deadlines)
+            count = len(deadlines)
+            looked += count
+            # A twentieth of the figure is renewed by each sample, as in Redis.
+            self.stale += (len(due) - self.stale * count) * 0.05 / max(SAMPLE, count)
             if due:
                 expired += len(due)
                 for key in due:

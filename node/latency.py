@@ -225,9 +225,7 @@ class Latency(Component):
         -2,
         ADMIN,
         since="7.0.0",
-        complexity=(
-            "O(N) where N is the number of commands with latency information being retrieved."
-        ),
+        complexity="O(N), N being the number of commands that are told of",
         summary="Tells how many calls of commands took how long.",
         syntax="[command [command ...]]",
         tips=TIPS,

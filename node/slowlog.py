@@ -99,7 +99,7 @@ class SlowLog(Component):
         -2,
         "admin loading stale",
         since="2.2.12",
-        complexity="O(N) where N is the number of entries returned",
+        complexity="O(N), N being the number of entries returned",
         summary="Lists entries of the slow log.",
         syntax="[count]",
         tips=["request_policy:all_nodes", "nondeterministic_output"],
@@ -138,7 +138,7 @@ class SlowLog(Component):
         2,
         "admin loading stale",
         since="2.2.12",
-        complexity="O(N) where N is the number of entries in the slowlog",
+        complexity="O(N), N being the number of entries",
         summary="Empties the slow log.",
         tips=["request_policy:all_nodes", "response_policy:all_succeeded"],
     )

@@ -132,7 +132,7 @@ class Memory(Component):
         "readonly",
         keys=[key("RO", 2)],
         since="4.0.0",
-        complexity="O(N) where N is the number of samples.",
+        complexity="O(1)",
         summary="Tells how much memory a key and its value take.",
         syntax="key [SAMPLES count]",
     )
@@ -260,7 +260,7 @@ class Memory(Component):
         "memory|malloc-stats",
         2,
         since="4.0.0",
-        complexity="Depends on how much memory is allocated, could be slow",
+        complexity="O(1)",
         summary="Reports what the allocator tells of itself.",
         tips=TIPS,
     )
@@ -272,7 +272,7 @@ class Memory(Component):
         "memory|purge",
         2,
         since="4.0.0",
-        complexity="Depends on how much memory is allocated, could be slow",
+        complexity="O(N), N being the size of the heap",
         summary="Gives free memory back to the system.",
         tips=["request_policy:all_shards", "response_policy:all_succeeded"],
     )

@@ -89,10 +89,7 @@ class Serving(Component):
         -1,
         "admin noscript loading stale no_multi allow_busy",
         since="1.0.0",
-        complexity=(
-            "O(N) when saving, where N is the total number of keys in all databases when saving "
-            "data, otherwise O(1)"
-        ),
+        complexity="O(N) when data are saved, N being the number of all keys, otherwise O(1)",
         summary="Ends the server.",
         syntax="[NOSAVE | SAVE] [NOW]@7.0.0 [FORCE]@7.0.0 [ABORT]@7.0.0",
         history=[("7.0.0", "Takes `NOW`, `FORCE` and `ABORT`.")],
