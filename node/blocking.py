@@ -153,13 +153,10 @@ class Blocking:
     def resume_postponed(self) -> None:
         """Take up all requests that were put off, in order; each passes the whole gate again."""
         for wait in list(self.postponed):
-            if wait not in self.postponed:
-                continue
             session = wait.session
             self.cancel(wait)
-            self.engine.execute(session, wait.argv)
-            if session.wake is not None:
-                session.wake()
+            if session.retry is not None:
+                session.retry(wait.argv)
 
     def end(self, wait: Wait, reply: Reply) -> None:
         """The wait is over; its client gets ``reply`` and goes on with its further requests."""

@@ -26,7 +26,7 @@ from node.session import (
 from node.values.number import MAX_INTEGER, parse_integer
 
 if TYPE_CHECKING:
-    from node.hub import Connection
+    from node.hub import Hub
     from node.server import Server
 
 Filter = Callable[[Session], bool]
@@ -141,68 +141,6 @@ class Clients(Component):
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
 
-    # Describing.
-
-    def connection_of(self, session: Session) -> Connection | None:
-        """The socket side of a client; None for one that has none."""
-        connection = self.hub.connections.get(session.fd)
-        if connection is None or connection.session is not session:
-            return None
-        return connection
-
-    def describe(self, session: Session, argv: list[bytes] | None = None) -> bytes:
-        """One line of CLIENT LIST, without its end. ``argv`` is what the client is running now.
-
-        There are no fixed reply buffers here: ``rbs``, ``rbp`` and ``qbuf-free`` are 0,
-        ``obl`` is what has been replied but not sent yet, ``oll`` and ``omem`` are what the socket
-        did not take.
-        """
-        now = self.engine.keyspace.now // 1000
-        connection = self.connection_of(session)
-        if argv is None and session.blocked is not None:
-            argv = session.blocked.argv
-        argument_memory = sum(map(len, argv)) if argv else 0
-        query = chunks = 0
-        events = b""
-        if connection is not None:
-            query = connection.query_size()
-            chunks = len(connection.unsent)
-            events = b"rw" if chunks else b"r"
-        return (
-            b"id=%d addr=%b laddr=%b fd=%d name=%b age=%d idle=%d flags=%b db=%d sub=%d psub=%d "
-            b"ssub=%d multi=%d qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=%d "
-            b"oll=%d omem=%d tot-mem=%d events=%b cmd=%b user=%b redir=-1 resp=%d lib-name=%b "
-            b"lib-ver=%b"
-            % (
-                session.id,
-                session.address,
-                session.local_address,
-                session.fd,
-                session.name,
-                now - int(session.created),
-                now - int(session.active),
-                describe_state(session),
-                session.db.index,
-                len(session.channels),
-                len(session.patterns),
-                len(session.shard_channels),
-                -1 if session.queue is None else len(session.queue),
-                query,
-                argument_memory,
-                session.queue_memory,
-                sum(map(len, session.out)),
-                chunks,
-                session.out_size,
-                session.memory + argument_memory,
-                events,
-                b"NULL" if session.last_command is None else session.last_command.name,
-                session.user,
-                session.protocol,
-                session.library_name,
-                session.library_version,
-            )
-        )
-
     @GROUP.command(
         "client|id",
         2,
@@ -226,7 +164,7 @@ class Clients(Component):
     )
     def info(self, ctx: Session, argv: list[bytes]) -> Reply:
         """The line of CLIENT LIST."""
-        return Verbatim(self.describe(ctx, argv) + b"\n")
+        return Verbatim(describe(ctx, self.hub, argv) + b"\n")
 
     @GROUP.command(
         "client|list",
@@ -264,7 +202,7 @@ class Clients(Component):
                         chosen.append(session)
             else:
                 raise ReplyError(SYNTAX_ERROR)
-        lines = [self.describe(s, argv if s is ctx else None) + b"\n" for s in chosen]
+        lines = [describe(s, self.hub, argv if s is ctx else None) + b"\n" for s in chosen]
         return Verbatim(b"".join(lines))
 
     # What a client says of itself.
@@ -502,6 +440,60 @@ class Clients(Component):
     def help(self, ctx: Session, argv: list[bytes]) -> Reply:
         """The lines above."""
         return [Status(line.encode()) for line in HELP]
+
+
+def describe(session: Session, hub: Hub, argv: list[bytes] | None = None) -> bytes:
+    """One line of CLIENT LIST, without its end. ``argv`` is what the client is running now.
+
+    There are no fixed reply buffers here: ``rbs``, ``rbp`` and ``qbuf-free`` are 0,
+    ``obl`` is what has been replied but not sent yet, ``oll`` and ``omem`` are what the socket
+    did not take.
+    """
+    now = session.now // 1000
+    connection = hub.connections.get(session.fd)
+    if argv is None and session.blocked is not None:
+        argv = session.blocked.argv
+    argument_memory = sum(map(len, argv)) if argv else 0
+    query = chunks = 0
+    events = b""
+    if connection is not None and connection.session is session:
+        query = session.query_size = connection.query_size()
+        chunks = len(connection.unsent)
+        events = b"rw" if chunks else b"r"
+    return (
+        b"id=%d addr=%b laddr=%b fd=%d name=%b age=%d idle=%d flags=%b db=%d sub=%d psub=%d "
+        b"ssub=%d multi=%d qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=%d rbs=0 rbp=0 obl=%d "
+        b"oll=%d omem=%d tot-mem=%d events=%b cmd=%b user=%b redir=-1 resp=%d lib-name=%b "
+        b"lib-ver=%b"
+        % (
+            session.id,
+            session.address,
+            session.local_address,
+            session.fd,
+            session.name,
+            now - int(session.created),
+            now - int(session.active),
+            describe_state(session),
+            session.db.index,
+            len(session.channels),
+            len(session.patterns),
+            len(session.shard_channels),
+            -1 if session.queue is None else len(session.queue),
+            query,
+            argument_memory,
+            session.queue_memory,
+            sum(map(len, session.out)),
+            chunks,
+            session.out_size,
+            session.memory + argument_memory,
+            events,
+            b"NULL" if session.last_command is None else session.last_command.name,
+            session.user,
+            session.protocol,
+            session.library_name,
+            session.library_version,
+        )
+    )
 
 
 def parse_switch(argument: bytes) -> bool:

@@ -73,7 +73,8 @@ class Connections(Component):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
-        server.hub.greet = self.greet
+        self._hub = server.hub
+        self._hub.greet = self.greet
         self.mode = b"standalone"
         self.role = b"master"
         self.password = b""
@@ -89,9 +90,8 @@ class Connections(Component):
         self.password = config.octets("requirepass")
         self._protected = config.boolean("protected-mode")
         # Who has been let in stays; who has not needs a password from now on, or needs none more.
-        needed = bool(self.password)
-        for session in self.engine.sessions.values():
-            session.set_gate(GATE_STRANGER, needed and not session.authenticated)
+        for connection in self._hub.connections.values():
+            self._classify(connection)
 
     # Coming in.
 
@@ -101,14 +101,27 @@ class Connections(Component):
         if self._protected and not self.password and not is_local(session):
             session.out.append(encode_error(DENIED))
             return False
-        self.forget_user(session)
+        session.authenticated = not self.password
+        self._classify(connection)
         return True
+
+    def _classify(self, connection: Connection) -> None:
+        """Treat the client as a stranger or not, as it is authenticated or need not be."""
+        session = connection.session
+        stranger = bool(self.password) and not session.authenticated
+        session.set_gate(GATE_STRANGER, stranger)
+        connection.parser.stranger = stranger
+
+    def _update(self, session: Session) -> None:
+        connection = self._hub.connections.get(session.fd)
+        if connection is not None and connection.session is session:
+            self._classify(connection)
 
     def forget_user(self, session: Session) -> None:
         """Make the client the default user, let in if that has no password."""
         session.user = b"default"
         session.authenticated = not self.password
-        session.set_gate(GATE_STRANGER, not session.authenticated)
+        self._update(session)
 
     def authenticate(self, session: Session, user: bytes, password: bytes) -> bool:
         """Let the client in as ``user`` if the password is right."""
@@ -118,7 +131,7 @@ class Connections(Component):
             return False
         session.user = user
         session.authenticated = True
-        session.set_gate(GATE_STRANGER, False)
+        self._update(session)
         return True
 
     # Commands.

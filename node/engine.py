@@ -251,6 +251,7 @@ class Engine:
         self.sessions.pop(session.id, None)
         session.wake = None
         session.close = None
+        session.retry = None
 
     def all_commands(self) -> Iterator[Command]:
         """Every command and subcommand."""

@@ -25,7 +25,13 @@ import trio
 from node.engine import Engine
 from node.poller import READABLE, WRITABLE, Poller, open_poller
 from node.resp import RequestParser, encode_error
-from node.session import CLASS_NORMAL, CLASS_PUBSUB, CLASS_REPLICA, Session
+from node.session import (
+    CLASS_NORMAL,
+    CLASS_PUBSUB,
+    CLASS_REPLICA,
+    GATE_SUBSCRIBED,
+    Session,
+)
 
 READ_SIZE: Final = 16 * 1024  # PROTO_IOBUF_LEN
 LARGE_READ_SIZE: Final = 1024 * 1024
@@ -102,11 +108,17 @@ class Connection:
         """Output was queued, or a wait is over."""
         if not self.marked and not self.closed:
             self.marked = True
+            self.session.active = self.hub.engine.keyspace.now / 1000
             self.hub.pending.append(self)
             self.hub.nudge()
 
     def close(self) -> None:
         self.hub.drop(self)
+
+    def retry(self, argv: list[bytes]) -> None:
+        """Execute a request that was put off, before those that came after it."""
+        self.backlog.appendleft(argv)
+        self.wake()
 
     def query_size(self) -> int:
         """Bytes held of requests: unfinished ones, and those that have to wait."""
@@ -134,6 +146,7 @@ class Hub:
         self.poller: Poller = open_poller()
         self._listeners: dict[int, socket.socket] = {}
         self._serving = False
+        self._rung = False
         # A byte in here wakes the loop when something is left to do that no socket tells of.
         self._bell, self._bell_rope = socket.socketpair()
         self._bell.setblocking(False)
@@ -188,6 +201,7 @@ class Hub:
         session.fd = connection.fd
         session.wake = connection.wake
         session.close = connection.close
+        session.retry = connection.retry
         if sock.family == socket.AF_UNIX:
             session.unix_socket = True
             path = sock.getsockname()
@@ -236,6 +250,7 @@ class Hub:
                         self._accept(listener)
                     elif fileno == self._bell.fileno():
                         self._bell.recv(4096)
+                        self._rung = False
                     continue
                 if events & WRITABLE and connection.unsent:
                     self._transmit(connection)
@@ -253,20 +268,18 @@ class Hub:
                 yielded = engine.clock.monotonic_ns()
 
     def nudge(self) -> None:
-        """Something is pending; send it now if no batch is under way that will."""
-        if not self._serving:
-            self._serving = True
-            try:
-                self.flush()
-            finally:
-                self._serving = False
-            if self.pending:
-                self._bell_rope.send(b"!")
+        """Something is pending: wake the loop, unless a batch is under way that will see to it.
+
+        Nothing is sent or executed here, since the caller may be in the middle of a command.
+        """
+        if not self._serving and not self._rung:
+            self._rung = True
+            self._bell_rope.send(b"!")
 
     def _receive(self, connection: Connection) -> None:
         parser = connection.parser
         session = connection.session
-        if connection.closed or session.closing:
+        if connection.closed:
             return
         try:
             data = connection.sock.recv(LARGE_READ_SIZE if parser.size > READ_SIZE else READ_SIZE)
@@ -278,12 +291,16 @@ class Hub:
         if not data:
             self.drop(connection)
             return
+        if session.closing:
+            return  # only the replies before the end are still to be sent
         statistics = self.statistics
         statistics.input += len(data)
         statistics.reads += 1
         session.request_bytes += len(data)
         session.active = self.engine.keyspace.now / 1000
         requests = parser.feed(data)
+        if parser.stranger:
+            requests = self._serve_stranger(connection, requests)
         if connection.backlog or session.blocked is not None:
             connection.backlog.extend(requests)
             self._check_query_limit(connection)
@@ -291,7 +308,7 @@ class Hub:
             self.engine.execute(session, requests[0])
         else:
             self._execute(connection, requests)
-        if parser.size > READ_SIZE:
+        if parser.size > READ_SIZE or session.query_size:
             self._check_query_limit(connection)
         if parser.error is not None and not connection.backlog:
             self._fail_protocol(connection)
@@ -308,6 +325,24 @@ class Hub:
                 if session.blocked is not None:
                     connection.backlog.extend(requests[i + 1 :])
                 return
+
+    def _serve_stranger(
+        self, connection: Connection, requests: list[list[bytes]]
+    ) -> list[list[bytes]]:
+        """Execute requests one by one until one lets the client in; what is left to execute."""
+        parser = connection.parser
+        session = connection.session
+        rest = parser.take_rest()
+        while rest:
+            if session.blocked is not None:
+                connection.backlog.extend(requests)
+            else:
+                self._execute(connection, requests)
+            if session.closing or session.killed:
+                return []
+            requests = parser.feed(rest)
+            rest = parser.take_rest()
+        return requests
 
     def _continue(self, connection: Connection) -> None:
         """Execute what was kept back, as far as the client's share of a turn goes."""
@@ -414,6 +449,7 @@ class Hub:
                 return
             self.statistics.output += sent
             self.statistics.writes += 1
+            session.active = self.engine.keyspace.now / 1000
             session.out_size -= sent
             budget -= sent
             if sent == len(data):
@@ -429,7 +465,7 @@ class Hub:
         """Cut a client off that does not read its replies (client-output-buffer-limit)."""
         session = connection.session
         kind = session.client_class
-        if kind == CLASS_NORMAL and session.subscriptions:
+        if kind == CLASS_NORMAL and session.gate & GATE_SUBSCRIBED:
             kind = CLASS_PUBSUB
         hard, soft, seconds = self.limits.output[kind]
         size = session.out_size
@@ -445,8 +481,8 @@ class Hub:
         if exceeded:
             self.statistics.output_limit_cuts += 1
             self.engine.log.warning(
-                "Client scheduled to be closed ASAP for overcoming of output buffer limits: "
-                f"id={session.id} addr={session.address.decode(errors='replace')} omem={size}"
+                f"Client id={session.id} addr={session.address.decode(errors='replace')} "
+                f"omem={size} scheduled to be closed ASAP for overcoming of output buffer limits."
             )
             self.drop(connection)
 
@@ -467,6 +503,7 @@ class Hub:
 
     def close(self) -> None:
         """Close all sockets; what is still to be sent is tried once."""
+        self._rung = True  # nobody listens any more
         self.remove_listeners()
         for connection in list(self.connections.values()):
             rest = b"".join([*connection.unsent, *connection.session.out])

@@ -247,8 +247,8 @@ class RequestParser:
     is its text (without "ERR "), the requests before it are still returned, and nothing more
     must be fed. ``size`` is about the number of bytes held for an unfinished request.
 
-    While ``stranger`` is set, smaller limits hold, and at most one request is returned, since it may
-    be the one that ends this; :meth:`take_rest` gives the bytes after it, to be fed again.
+    While ``stranger`` is set, smaller limits hold and at most one request is returned, since it
+    may be the one that ends this; :meth:`take_rest` gives the bytes after it, to be fed again.
     """
 
     __slots__ = (
@@ -305,9 +305,12 @@ class RequestParser:
             if at == len(data):
                 return requests
             data = data[at:]
+        if self.stranger:
+            at = 0 if requests else self._parse(data, requests, True)
+            self._rest = data[at:] if at >= 0 else b""
+            return requests
         if (
             data[0] != 42  # *
-            or self.stranger
             # With a single header, of one or two digits, there is nothing to search for.
             or (
                 (len(data) < 4 or (data[2] != 13 and data[3] != 13) or data.find(b"*", 1) > 0)

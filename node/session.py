@@ -98,6 +98,7 @@ class Session:
         "close_reason",
         "wake",
         "close",
+        "retry",
         "queue",
         "queue_memory",
         "queue_flags",
@@ -156,6 +157,8 @@ class Session:
         # How the engine reaches the connection: there is output, or the wait is over; close.
         self.wake: Callable[[], None] | None = None
         self.close: Callable[[], None] | None = None
+        # Have a request that was put off executed, as soon as no other command is running.
+        self.retry: Callable[[list[bytes]], None] | None = None
         self.queue: list[Queued] | None = None
         self.queue_memory = 0
         self.queue_flags = 0  # the flags of all commands in the queue
