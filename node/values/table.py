@@ -39,6 +39,9 @@ cheapest."""
 SPARSE = 11
 """Entries per bucket, on average, below which two buckets are merged."""
 
+SLACK = 6
+"""By how many standard deviations more than the mean random picks expect a bucket to hold."""
+
 ENTRY_BYTES = 40
 """What one entry costs on average, without key and value."""
 
@@ -134,7 +137,7 @@ class Table(Generic[V]):
         self.count = 0
         self.grow_at = LOAD
         self.shrink_at = 0
-        self.peak = LOAD * 4
+        self.peak = 0
         if source:
             self._fill(source)
 
@@ -313,24 +316,42 @@ class Table(Generic[V]):
     def random_key(self, rng: Random) -> bytes:
         """Return a key, every key with the same probability; IndexError when there is none.
 
-        Draws a cell of an imagined grid of `size` columns and `peak` rows until the cell is taken.
+        Draws a cell of an imagined grid until the cell is taken.  It has a column for each bucket
+        of the smaller table that is growing into the next size: the two halves of one that has
+        been split share its column, so that all cells are about equally full.
         """
-        if self.count == 0:
+        count = self.count
+        if count == 0:
             raise IndexError("random key of an empty table")
         buckets = self.buckets
         if self.size == 1:
             bucket = buckets[0]
-            return next(islice(bucket, int(rng.random() * len(bucket)), None))
+            return next(islice(bucket, int(rng.random() * count), None))
+        half = (self.mask + 1) >> 1
+        split = self.size - half
+        mean = count / (half + half)
+        # Rows for a bucket that has been split; one that has not takes twice as many.
+        rows = int(mean + SLACK * mean**0.5) + 4
+        if rows < self.peak:
+            rows = self.peak
+        draw = rng.random
         while True:
-            peak = self.peak
-            cell = int(rng.random() * (self.size * peak))
-            bucket = buckets[cell // peak]
-            row = cell % peak
-            length = len(bucket)
-            if length > peak:
-                # Beyond all likelihood (four times the mean load), but then make room and redraw.
-                self.peak = length
-            elif row < length:
+            column = int(draw() * half)
+            row = int(draw() * (rows + rows))
+            if column >= split:
+                bucket = buckets[column]
+                excess = len(bucket) - rows - rows
+            else:
+                if row >= rows:
+                    row -= rows
+                    column += half
+                bucket = buckets[column]
+                excess = len(bucket) - rows
+            if excess > 0:
+                # Beyond all likelihood, but then make room and draw again.
+                rows += excess
+                self.peak = rows
+            elif row < len(bucket):
                 return next(islice(bucket, row, None))
 
     def sample(self, rng: Random, n: int) -> list[bytes]:

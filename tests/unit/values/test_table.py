@@ -217,10 +217,12 @@ def test_scan_keeps_keys_of_one_position_together(monkeypatch: pytest.MonkeyPatc
     assert sorted(keys) == [b"a", b"b", b"c"]
 
 
-@pytest.mark.parametrize("size", [10, 400, 4000])
+@pytest.mark.parametrize("size", [10, 60, 100, 400, 1000, 4000, 5500])
 def test_random_keys_are_uniform(size: int) -> None:
     rng = Random(7)
-    table: Table[int] = Table({b"%d" % i: i for i in range(size)})
+    table: Table[int] = Table()
+    for i in range(size):
+        table[b"%d" % i] = i
     draws = 30 * size
     counts = Counter(table.random_key(rng) for _ in range(draws))
     statistic = sum((counts[key] - 30) ** 2 for key in table) / 30
@@ -228,12 +230,16 @@ def test_random_keys_are_uniform(size: int) -> None:
     assert abs(statistic - size) < 6 * (2 * size) ** 0.5 + 10
 
 
-def test_random_key_of_a_crowded_bucket() -> None:
+@pytest.mark.parametrize("size", [50, 100, 140])
+def test_random_key_of_a_crowded_bucket(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if no bucket were expected to hold more than a few.
+    monkeypatch.setattr("node.values.table.SLACK", -4)
     rng = Random(1)
-    table: Table[int] = Table({b"%d" % i: i for i in range(100)})
-    table.peak = 3
-    counts = Counter(table.random_key(rng) for _ in range(3000))
-    assert len(counts) == 100
+    table: Table[int] = Table()
+    for i in range(size):
+        table[b"%d" % i] = i
+    counts = Counter(table.random_key(rng) for _ in range(30 * size))
+    assert len(counts) == size
     assert max(counts.values()) < 80
 
 
