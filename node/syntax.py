@@ -24,6 +24,7 @@ clients show it. Names of groups and the shape of the tree follow Redis's comman
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Final
 
 TYPES: Final = frozenset(
@@ -182,10 +183,16 @@ def parse(syntax: str, key_specs: int = 0) -> list[Argument]:
     """
     reader = _Reader(_WORDS.findall(syntax), syntax)
     nodes = reader.read_sequence(("",))
+    if any(map(_is_dots, nodes)):
+        raise ValueError(f"... stands alone in {syntax!r}")
     arguments = _build_sequence(nodes)
     _make_unique(arguments)
     _number_keys(arguments, key_specs)
     return arguments
+
+
+def _is_dots(node: _Node) -> bool:
+    return isinstance(node, _Word) and node.text == "..."
 
 
 class _Reader:
@@ -250,14 +257,17 @@ class _Reader:
             if since is not None:
                 bracket.since = since[1]
                 self.at += 1
-        content = alternatives[0]
-        last = content[-1]
-        if not (isinstance(last, _Word) and last.text == "..."):
+        if not any(map(_is_dots, chain(*alternatives))):
             nodes.append(bracket)
             return
-        content = content[:-1]
+        content = alternatives[0][:-1]
         size = len(content)
-        if len(alternatives) > 1 or not size or not _same(nodes[-size:], content):
+        if (
+            len(alternatives) > 1
+            or not _is_dots(alternatives[0][-1])
+            or not size
+            or not _same(nodes[-size:], content)
+        ):
             raise self._fail("... does not repeat what stands before it")
         first = nodes[-size:]
         del nodes[-size:]
