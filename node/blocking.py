@@ -29,7 +29,8 @@ class Wait:
     """What a client waits for.
 
     ``kind`` is the class of values that can serve it (None: any). ``deadline`` is in monotonic
-    nanoseconds, 0 for never. ``cancelled`` is called when the wait ends in any way.
+    nanoseconds, 0 for never. ``cancelled`` is called when the wait ends in any way. ``spent`` is
+    how long the command has run in vain, in nanoseconds.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Wait:
         "serial",
         "cancelled",
         "unblockable",
+        "spent",
     )
 
     def __init__(
@@ -67,6 +69,7 @@ class Wait:
         self.cancelled: Callable[[Wait], None] | None = None
         # False: CLIENT UNBLOCK does not apply (a paused client, say).
         self.unblockable = True
+        self.spent = 0
 
 
 class Blocking:
@@ -167,7 +170,8 @@ class Blocking:
 
     def cancel(self, wait: Wait) -> None:
         """Forget the wait without a reply (the client has gone)."""
-        wait.session.blocked = None
+        if wait.session.blocked is wait:
+            wait.session.blocked = None
         if wait in self.postponed:
             del self.postponed[wait]
             return
@@ -192,6 +196,7 @@ class Blocking:
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= now:
             wait = deadlines[0][2]
+            self._count(wait)
             self.end(wait, wait.timeout_reply)
 
     def unblock(self, session: Session, error: bytes | None) -> bool:
@@ -199,8 +204,20 @@ class Blocking:
         wait = session.blocked
         if wait is None or not wait.unblockable:
             return False
-        self.end(wait, Error(error) if error is not None else wait.timeout_reply)
+        self._count(wait)
+        if error is None:
+            self.end(wait, wait.timeout_reply)
+        else:
+            wait.command.failed += 1
+            self.engine.count_error(error)
+            self.end(wait, Error(error))
         return True
+
+    @staticmethod
+    def _count(wait: Wait) -> None:
+        """Count the call of a command that ends without having been run again."""
+        wait.command.nanoseconds += wait.spent
+        wait.command.histogram[wait.spent.bit_length()] += 1
 
     def serve(self) -> None:
         """Serve those who wait for keys that have appeared, until no more appear."""

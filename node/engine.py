@@ -349,8 +349,11 @@ class Engine:
         ended = self.clock.monotonic_ns()
         taken = ended - self.ended_ns
         self.ended_ns = ended
-        command.nanoseconds += taken
-        command.histogram[taken.bit_length()] += 1
+        if reply is NO_REPLY and session.blocked is not None:
+            session.blocked.spent += taken  # all attempts are one call, counted at the end
+        else:
+            command.nanoseconds += taken
+            command.histogram[taken.bit_length()] += 1
         if taken > self.slow_ns:
             self._report_slow(session, command, argv, taken)
         if self.keyspace.pending:
@@ -522,18 +525,27 @@ class Engine:
             self._deletions.append((db.index, [b"DEL", key]))
 
     def resume(self, wait: Wait) -> None:
-        """Run a waiting command again, since what it waits for may be there."""
+        """Run a waiting command again, since what it waits for may be there.
+
+        It passes the gate again, as in Redis 7.2: memory may be short by now, say.
+        """
         session = wait.session
+        if session.gate or self.gate:
+            refusal = self.admit(session, wait.command, wait.argv)
+            if refusal is NO_REPLY:
+                self.blocking.cancel(wait)  # it has been put off, and will start anew
+                return
+            if refusal is not None:
+                self.blocking.end(wait, refusal)
+                return
         session.resumed = True
         touching = self.keyspace.touching
         self.keyspace.touching = not session.gate & GATE_NO_TOUCH
-        # The attempts are one call, counted when the client began to wait.
-        histogram = wait.command.histogram.copy()
         reply = self.call(session, wait.command, wait.argv)
-        wait.command.histogram = histogram
         self.keyspace.touching = touching
         session.resumed = False
         if reply is not NO_REPLY and session.blocked is wait:
+            wait.command.nanoseconds += wait.spent
             self.blocking.end(wait, reply)
         if session.deferred:
             session.send_deferred()
