@@ -133,7 +133,8 @@ def format_double(number: float) -> bytes:
 
     Whole numbers up to 2**62 print as integers.  For others the choice between plain and scientific
     notation is that of the fpconv library, which differs from C's and from Python's: 1e+20, 1.5e-7,
-    but 0.000001 and 123456789012345680000.
+    but 0.000001 and 123456789012345680000.  (fpconv's Grisu2 now and then gives a digit more than
+    needed; here the digits are always the fewest.)
     """
     if -WHOLE <= number <= WHOLE:
         if number.is_integer():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Hashable
 
 from node.values.collection import Limits
 
@@ -29,8 +28,3 @@ def measure(root: object, *shared: object) -> int:
             continue
         pending.extend(gc.get_referents(item))
     return total
-
-
-def chi_square(counts: dict[Hashable, int], expected: float) -> float:
-    """Return how far counts are from all being as expected, with a mean of about their number."""
-    return sum((count - expected) ** 2 for count in counts.values()) / expected
