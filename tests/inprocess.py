@@ -7,15 +7,13 @@ on it as well.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
-from node.command import Group
+from node.composition import compose
 from node.config import make_config
 from node.engine import Engine
-from node.keyspace import Keyspace
 from node.log import Log
+from node.network import SystemNetwork
 from node.session import Session
-from node.values.collection import Limits
 from tests.wire import Argument, Client, Closed, to_bytes
 
 
@@ -72,16 +70,27 @@ class LocalClient(Client):
 
 
 class LocalServer:
-    """An engine with the commands of some groups, and its clock."""
+    """A server put together as a node is, but never run, and its clock."""
 
-    def __init__(self, groups: Iterable[Group], seed: int = 0) -> None:
+    def __init__(self, *directives: str, seed: int = 0) -> None:
+        config = make_config()
+        config.read_options([word.encode() for word in directives])
         self.clock = FakeClock()
-        self.limits = Limits()
-        self.keyspace = Keyspace(16, self.limits, seed)
         log = Log(self.clock, path=os.devnull)
-        self.engine = Engine(make_config(), self.clock, log, self.keyspace)
-        for group in groups:
-            self.engine.install_group(group)
+        self.server = compose(config, log, self.clock, SystemNetwork())
+        self.engine = self.server.engine
+        self.keyspace = self.engine.keyspace
+        self.keyspace.random.seed(seed)
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what it holds of the system."""
+        self.server.hub.close()
 
     def connect(self, protocol: int = 2) -> LocalClient:
         """A new client."""
