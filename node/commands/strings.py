@@ -454,6 +454,7 @@ def _add(ctx: Session, name: bytes, increment: int) -> int:
     value = db.find_for_write(name)
     if value is None:
         number = increment
+        db.put(name, b"%d" % number)
     else:
         if type(value) is not bytes:
             if type(value) is not bytearray:
@@ -463,9 +464,9 @@ def _add(ctx: Session, name: bytes, increment: int) -> int:
         if old is None:
             raise ReplyError(NOT_AN_INTEGER)
         number = old + increment
-        if not MIN_INTEGER <= number <= MAX_INTEGER:
+        if number > MAX_INTEGER or number < MIN_INTEGER:
             raise ReplyError(OVERFLOW)
-    db.put(name, b"%d" % number, True)
+        db.replace(name, b"%d" % number)
     db.changed(name, None, EVENT_STRING, b"incrby")
     return number
 
@@ -552,7 +553,10 @@ def increment_by_float(ctx: Session, argv: list[bytes]) -> Reply:
         raise ReplyError(NOT_A_FLOAT) from None
     except OverflowError:
         raise ReplyError(b"ERR increment would produce NaN or Infinity") from None
-    db.put(name, text, True)
+    if value is None:
+        db.put(name, text)
+    else:
+        db.replace(name, text)
     db.changed(name, None, EVENT_STRING, b"incrbyfloat")
     # A reader of the log need not add floating point numbers as this machine does.
     ctx.propagate(b"SET", name, text, b"KEEPTTL")
@@ -591,7 +595,7 @@ def append(ctx: Session, argv: list[bytes]) -> Reply:
         check_length(ctx, length)
         longer = bytearray(value)
         longer += suffix
-        db.put(name, longer, True)
+        db.replace(name, longer)
     else:
         raise ReplyError(WRONG_TYPE)
     db.changed(name, None, EVENT_STRING, b"append")
@@ -658,7 +662,7 @@ def edit(ctx: Session, name: bytes, value: bytes | bytearray, length: int) -> by
         return value
     fresh = bytearray(value)
     lengthen(fresh, length)
-    ctx.db.put(name, fresh, True)
+    ctx.db.replace(name, fresh)
     return fresh
 
 
