@@ -615,7 +615,29 @@ def _range(ctx: Session, argv: list[bytes], by: int | None, reverse: bool | None
     history=[("6.2.0", "The options `REV`, `BYSCORE`, `BYLEX` and `LIMIT`.")],
 )
 def zrange(ctx: Session, argv: list[bytes]) -> Reply:
-    return _range(ctx, argv, None, None)
+    argc = len(argv)
+    with_scores = argc == 5 and argv[4].lower() == b"withscores"
+    if argc > 4 and not with_scores:
+        return _range(ctx, argv, None, None)
+    # By far the most common form, without a detour.
+    first = integer(argv[2])
+    last = integer(argv[3])
+    value = ctx.db.find(argv[1])
+    if type(value) is not SortedSet:
+        if value is not None:
+            raise ReplyError(WRONG_TYPE)
+        return []
+    size = len(value.scores)
+    if first < 0:
+        first = max(0, first + size)
+    if last < 0:
+        last += size
+    if first > last:
+        return []
+    entries = value.order[first : last + 1]
+    if with_scores:
+        return reply_entries(entries, ctx.protocol)
+    return [member for _, member in entries]
 
 
 @GROUP.command(

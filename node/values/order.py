@@ -60,8 +60,11 @@ class Order(SortedList[Entry]):
             and entry < maxes[position]
             and (position == 0 or maxes[position - 1] < entry)
         ):
-            del part[index]
-            insort(part, entry)
+            if entry < part[index + 1] and (index == 0 or part[index - 1] < entry):
+                part[index] = entry
+            else:
+                del part[index]
+                insort(part, entry)
             return
         self._delete(position, index)
         self.add(entry)

@@ -129,8 +129,13 @@ class SortedSet(Collection):
         if isinstance(order, list):
             index = bisect_left(order, (old, member))
             entry = (score, order[index][1])
-            del order[index]
-            insort(order, entry)
+            if (index == 0 or order[index - 1] < entry) and (
+                index == len(order) - 1 or entry < order[index + 1]
+            ):
+                order[index] = entry
+            else:
+                del order[index]
+                insort(order, entry)
         else:
             order.move((old, member), score)
         self.scores[member] = score
