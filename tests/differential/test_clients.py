@@ -24,7 +24,6 @@ from tests.differential.grammar import (
     among,
     counts,
     either,
-    floats,
     integers,
     keys,
     members,
@@ -158,7 +157,7 @@ PUBSUB = [
     Command("SMOVE", key, key, members),
     Command("SINTERSTORE", key, some(key)),
     Command("ZADD", key, b"1", members),
-    Command("ZINCRBY", key, floats, members),
+    Command("ZINCRBY", key, among(b"1", b"0.5", b"-2", b"x"), members),
     Command("ZREMRANGEBYRANK", key, b"0", b"0"),
     Command("HSET", key, members, values),
     Command("HDEL", key, some(members)),
@@ -207,6 +206,22 @@ def in_some_order(messages: list[Reply]) -> list[object]:
         else:
             found += [(type(message), plain(message)) for message in group]
     return found
+
+
+def after_the_reply(received: list[Reply]) -> list[Reply]:
+    """What the acting client was sent, with the messages that its own command caused at the end.
+
+    There 7.2 sends them; 7.0 sent them before or within the reply, which broke that of EXEC apart
+    (so its elements are compared one by one).
+    """
+    flat: list[Reply] = []
+    for reply in received:
+        if isinstance(reply, list) and not kind_of_message(reply):
+            flat += reply
+        else:
+            flat.append(reply)
+    own = [reply for reply in flat if kind_of_message(reply).endswith(b"message")]
+    return [reply for reply in flat if not kind_of_message(reply).endswith(b"message")] + own
 
 
 def message_items(message: Reply) -> list[Reply]:
@@ -261,6 +276,8 @@ def test_pubsub(servers: tuple[Server, Server], protocol: int, schedule: Schedul
                 ours, theirs = [
                     reader.read_all(acted=each is pair) for reader in readers[each.name]
                 ]
+                if each is pair:
+                    ours, theirs = after_the_reply(ours), after_the_reply(theirs)
                 said = taken.argv if each is pair else [b"(meanwhile)"]
                 pair.note([each.name.encode(), *said], ours, theirs)
                 if in_some_order(ours) != in_some_order(theirs):
