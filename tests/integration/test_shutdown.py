@@ -1,0 +1,135 @@
+"""How a node ends: SHUTDOWN, signals, what is logged, what other clients still get."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.servers import STOP_LIMIT, Server
+from tests.wire import OK, Closed, Error
+
+LAST_LINE = "Sentrio is now ready to exit, bye bye..."
+
+
+def wait_for_end(server: Server) -> int:
+    """The exit code."""
+    assert server.process is not None
+    return server.process.wait(STOP_LIMIT)
+
+
+def is_connectable(server: Server) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection(server.address, 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("options", [[], ["NOSAVE"], ["NOW", "FORCE"], ["save", "force"]])
+def test_shutdown(start_node: StartServer, options: list[str]) -> None:
+    server = start_node()
+    with server.connect() as client:
+        client.send("SHUTDOWN", *options)
+        assert client.read_rest() == b""
+    assert wait_for_end(server) == 0
+    log = server.log
+    assert " * User requested shutdown..." in log
+    assert log.rstrip().endswith(LAST_LINE)
+    assert not is_connectable(server)
+
+
+def test_what_cannot_be_saved_keeps_the_server_up(start_node: StartServer) -> None:
+    server = start_node()
+    with server.connect() as client:
+        assert client("SHUTDOWN", "SAVE") == Error(b"ERR Errors trying to SHUTDOWN. Check logs.")
+        assert client("SET", "key", "value") == OK
+    assert "cannot be saved" in server.log
+
+
+def test_requests_after_shutdown_are_not_executed(start_node: StartServer) -> None:
+    server = start_node()
+    with server.connect() as client:
+        client.send_raw(b"SET key value\r\nSHUTDOWN NOSAVE\r\nSET key other\r\nGET key\r\n")
+        assert client.read() == OK
+        with pytest.raises(Closed):
+            client.read()
+    assert wait_for_end(server) == 0
+
+
+def test_shutdown_is_not_for_transactions(start_node: StartServer) -> None:
+    server = start_node()
+    with server.connect() as client:
+        assert client("MULTI") == OK
+        assert client("SHUTDOWN", "NOW") == Error(b"ERR Command not allowed inside a transaction")
+        assert isinstance(client("EXEC"), Error)
+
+
+def test_other_clients_get_what_they_are_owed(start_node: StartServer) -> None:
+    server = start_node()
+    with server.connect() as reader, server.connect() as client:
+        assert reader("SET", "big", "x" * 1000) == OK
+        assert reader("SUBSCRIBE", "news") != OK
+        client.send_raw(b"PUBLISH news last\r\nSHUTDOWN NOSAVE\r\n")
+        assert client.read() == 1
+        assert reader.read() == [b"message", b"news", b"last"]
+        assert reader.read_rest() == b""
+    assert wait_for_end(server) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals(start_node: StartServer, number: signal.Signals) -> None:
+    server = start_node()
+    assert server.process is not None
+    with server.connect() as client:
+        assert client("PING") is not None
+        server.process.send_signal(number)
+        assert client.read_rest() == b""
+    assert wait_for_end(server) == 0
+    # Without process id, date and level.
+    lines = [line.split(" ", 6)[-1] for line in server.log.splitlines()]
+    received = next(i for i, line in enumerate(lines) if "scheduling shutdown" in line)
+    assert lines[received] == f"Received {number.name} scheduling shutdown..."
+    assert lines[received + 1] == "User requested shutdown..."
+    assert lines[-1] == LAST_LINE
+
+
+def test_a_signal_that_asks_for_the_impossible(start_node: StartServer) -> None:
+    server = start_node("--shutdown-on-sigterm", "save")
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    with server.connect() as client:
+        while "check the logs for more information" not in server.log:
+            assert client("PING") is not None
+        assert client("CONFIG", "SET", "shutdown-on-sigterm", "default") == OK
+    server.process.send_signal(signal.SIGTERM)
+    assert wait_for_end(server) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("SEGFAULT", signal.SIGSEGV), ("PANIC", signal.SIGABRT), ("OOM", signal.SIGABRT)],
+)
+def test_crashes_for_those_who_test_what_comes_after(
+    start_node: StartServer, name: str, number: signal.Signals
+) -> None:
+    server = start_node("--enable-debug-command", "yes")
+    with server.connect() as client:
+        client.send("DEBUG", name)
+        assert client.read_rest() == b""
+    assert wait_for_end(server) == -number
+    assert f"DEBUG {name} called" in server.log
+
+
+def test_debug_is_refused_unless_it_is_allowed(start_node: StartServer) -> None:
+    with start_node().connect() as client:
+        refusal = client("DEBUG", "SLEEP", "0")
+        assert isinstance(refusal, Error)
+        assert refusal.text.startswith(
+            b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local"'
+        )
+    with start_node("--enable-debug-command", "local").connect() as client:
+        assert client("DEBUG", "SLEEP", "0") == OK
