@@ -43,10 +43,14 @@ class LocalClient(Client):
         self.session: Session = engine.open_session()
         self.session.protocol = protocol
         self.session.wake = self._wake
+        self.session.retry = self._retry
         self.woken = 0
 
     def _wake(self) -> None:
         self.woken += 1
+
+    def _retry(self, argv: list[bytes]) -> None:
+        self.engine.execute(self.session, argv)
 
     def send(self, *arguments: Argument) -> None:
         """Execute one request. A client that waits sends nothing, as its connection would."""
