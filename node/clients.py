@@ -38,8 +38,9 @@ FLAGS: Final = "noscript loading stale"
 ADMIN_FLAGS: Final = "admin noscript loading stale"
 
 FILTERS: Final = (
-    "[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | "
-    "[ADDR ip:port] | [LADDR ip:port] | [SKIPME yes/no]"
+    "[ID client-id]@2.8.12 | "
+    "[TYPE <NORMAL | MASTER@3.2.0 | SLAVE | REPLICA@5.0.0 | PUBSUB>]@2.8.12 | "
+    "[USER username] | [ADDR ip:port] | [LADDR ip:port]@6.2.0 | [SKIPME yes/no]"
 )
 
 HELP: Final = (
@@ -173,7 +174,9 @@ class Clients(Component):
         since="2.4.0",
         complexity="O(N) where N is the number of client connections",
         summary="Describes the open connections.",
-        syntax="[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        syntax=(
+            "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>]@5.0.0 [ID client-id [client-id ...]]@6.2.0"
+        ),
         tips=("nondeterministic_output",),
         history=[
             ("2.8.12", "Each client has an `id`."),

@@ -143,7 +143,7 @@ class Connections(Component):
         since="1.0.0",
         complexity="O(N) where N is the number of passwords defined for the user",
         summary="Tells the server who the client is.",
-        syntax="[username] password",
+        syntax="[username]@6.0.0 password",
         history=[("6.0.0", "Takes a user name too.")],
     )
     def auth(self, ctx: Session, argv: list[bytes]) -> Reply:

@@ -89,7 +89,7 @@ class Pause(Component):
         since="2.9.50",
         complexity="O(1)",
         summary="Holds back the commands of clients for a while.",
-        syntax="timeout [WRITE | ALL]",
+        syntax="timeout [WRITE | ALL]@6.2.0",
         history=[("6.2.0", "The mode `WRITE`, and the option that names the mode.")],
     )
     def pause(self, ctx: Session, argv: list[bytes]) -> Reply:
