@@ -21,6 +21,12 @@ from tests.wire import Error, Map, Reply, Set, Simple
 # What 7.2 changed since the 7.0 that is compared with: command, field, what 7.2 says.
 # Fields: arity, flags, first, last, step, acl, tips, keys, subcommands.
 CHANGED: Final[dict[tuple[bytes, str], object]] = {
+    # Scripts may call what blocks; it answers at once there.
+    (b"bzpopmax", "flags"): [repr(flag) for flag in (b"blocking", b"fast", b"write")],
+    (b"bzpopmin", "flags"): [repr(flag) for flag in (b"blocking", b"fast", b"write")],
+    # WITHSCORE.
+    (b"zrank", "arity"): -3,
+    (b"zrevrank", "arity"): -3,
     # MSETNX cannot be split among shards, and what RANDOMKEY and SCAN find cannot be merged simply.
     (b"msetnx", "tips"): [],
     (b"randomkey", "tips"): [
@@ -129,6 +135,8 @@ DOCS_CHANGED: Final[frozenset[bytes]] = frozenset(
     {
         # Deprecated in favour of SET since 7.2.
         *(b"psetex", b"setex", b"setnx"),
+        # WITHSCORE.
+        *(b"zrank", b"zrevrank"),
     }
 )
 
