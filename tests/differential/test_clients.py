@@ -291,17 +291,18 @@ some_key = among(b"k", b"l", b"m")
 forever = among(b"0")
 end = among(b"LEFT", b"RIGHT")
 extreme = among(b"MIN", b"MAX")
-numbered = either(sequence(b"1", some_key), sequence(b"2", some_key, some_key))
 
+# Each waits for one key. Since 7.2 a command is run again as a whole when one of its keys appears,
+# before, it was served from that very key: with several keys the answers need not be the same.
 BLOCKING = [
-    Command("BLPOP", some(some_key), forever, mangle=False, weight=2),
-    Command("BRPOP", some(some_key), forever, mangle=False),
+    Command("BLPOP", some_key, forever, mangle=False, weight=2),
+    Command("BRPOP", some_key, forever, mangle=False),
     Command("BLMOVE", some_key, some_key, end, end, forever, mangle=False, weight=2),
     Command("BRPOPLPUSH", some_key, some_key, forever, mangle=False),
-    Command("BLMPOP", forever, numbered, end, optional(b"COUNT", b"2"), mangle=False),
-    Command("BZPOPMIN", some(some_key), forever, mangle=False, weight=2),
-    Command("BZPOPMAX", some(some_key), forever, mangle=False),
-    Command("BZMPOP", forever, numbered, extreme, optional(b"COUNT", b"2"), mangle=False),
+    Command("BLMPOP", forever, b"1", some_key, end, optional(b"COUNT", b"2"), mangle=False),
+    Command("BZPOPMIN", some_key, forever, mangle=False, weight=2),
+    Command("BZPOPMAX", some_key, forever, mangle=False),
+    Command("BZMPOP", forever, b"1", some_key, extreme, optional(b"COUNT", b"2"), mangle=False),
 ]
 WAKING = [
     Command("RPUSH", some_key, some(values), mangle=False, weight=4),
@@ -325,6 +326,21 @@ WAKING = [
     Command("RPUSH", some_key, b"a", b"b", b"c", b"d", mangle=False),
     Command("UNBLOCK", either(b"TIMEOUT", b"ERROR"), mangle=False),
     Command("GET", patterns, mangle=False),
+]
+# They are the same where one key appears at a time, and always a list.
+numbered = either(sequence(b"2", some_key, some_key), sequence(b"3", some_key, some_key, some_key))
+SEVERAL = [
+    Command("BLPOP", some(some_key), forever, mangle=False, weight=2),
+    Command("BRPOP", some(some_key), forever, mangle=False, weight=2),
+    Command("BLMPOP", forever, numbered, end, optional(b"COUNT", b"2"), mangle=False, weight=2),
+    Command("RPUSH", some_key, some(values), mangle=False, weight=4),
+    Command("LPUSH", some_key, some(values), mangle=False, weight=2),
+    Command("LMOVE", some_key, some_key, end, end, mangle=False),
+    Command("LMOVE", b"a:list", some_key, end, end, mangle=False),
+    Command("RENAME", some_key, some_key, mangle=False),
+    Command("COPY", some_key, some_key, b"REPLACE", mangle=False),
+    Command("DEL", some(some_key), mangle=False),
+    Command("UNBLOCK", either(b"TIMEOUT", b"ERROR"), mangle=False),
 ]
 
 
@@ -388,16 +404,8 @@ def client_id(client: Client) -> int:
     return reply
 
 
-@pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
-@settings(suppress_health_check=list(HealthCheck))
-@given(
-    schedule=st.lists(
-        st.tuples(st.integers(0, CLIENTS - 1), st.one_of(step(BLOCKING), step(WAKING))),
-        min_size=2,
-        max_size=20,
-    )
-)
-def test_blocking(servers: tuple[Server, Server], protocol: int, schedule: Schedule) -> None:
+def run_blocking(servers: tuple[Server, Server], protocol: int, schedule: Schedule) -> None:
+    """Run the steps of those who do not wait, and look at all who wait after each."""
     with connected(servers, protocol) as (pairs, onlooker):
         blocked = Blocked(pairs, onlooker)
         for number, taken in schedule:
@@ -414,6 +422,28 @@ def test_blocking(servers: tuple[Server, Server], protocol: int, schedule: Sched
             blocked.settle_all()
         blocked.unblock(b"TIMEOUT")
         onlooker.compare_data()
+
+
+@pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
+@settings(suppress_health_check=list(HealthCheck))
+@given(
+    schedule=st.lists(
+        st.tuples(st.integers(0, CLIENTS - 1), st.one_of(step(BLOCKING), step(WAKING))),
+        min_size=2,
+        max_size=20,
+    )
+)
+def test_blocking(servers: tuple[Server, Server], protocol: int, schedule: Schedule) -> None:
+    run_blocking(servers, protocol, schedule)
+
+
+@pytest.mark.parametrize("protocol", [2, 3], ids=["resp2", "resp3"])
+@settings(suppress_health_check=list(HealthCheck))
+@given(schedule=schedules(SEVERAL))
+def test_blocking_on_several_keys(
+    servers: tuple[Server, Server], protocol: int, schedule: Schedule
+) -> None:
+    run_blocking(servers, protocol, schedule)
 
 
 def test_timeout_of_a_blocking_command(servers: tuple[Server, Server]) -> None:
