@@ -21,7 +21,7 @@ from node.command import (
 )
 from node.commands.arguments import SYNTAX_ERROR, help_reply
 from node.component import Component
-from node.resp import Map, Reply, ReplyError, SetReply, Status
+from node.resp import Encoded, Map, Reply, ReplyError, SetReply, Status, encode
 from node.session import Session
 from node.syntax import Argument, parse
 from node.values.pattern import compile as compile_pattern
@@ -56,11 +56,18 @@ HELP: Final = (
 
 
 class Introspection(Component):
-    """The COMMAND command. The arguments of a command are read when they are first asked for."""
+    """The COMMAND command.
+
+    Clients ask for everything when they connect, so these answers are kept once they are made;
+    commands come and go only while the server is put together.
+    """
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
         self._arguments: dict[Command, list[Argument]] = {}
+        # Of all commands, by protocol.
+        self._descriptions: dict[int, Encoded] = {}
+        self._documents: dict[int, Encoded] = {}
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
@@ -77,7 +84,11 @@ class Introspection(Component):
     )
     def describe_all(self, ctx: Session, argv: list[bytes]) -> Reply:
         """Everything that INFO tells, of every command."""
-        return [describe(command) for command in self.engine.commands.values()]
+        known = self._descriptions.get(ctx.protocol)
+        if known is None:
+            everything = [describe(command) for command in self.engine.commands.values()]
+            known = self._descriptions[ctx.protocol] = Encoded(encode(everything, ctx.protocol))
+        return known
 
     @GROUP.command(
         "command|count",
@@ -157,12 +168,14 @@ class Introspection(Component):
     )
     def docs(self, ctx: Session, argv: list[bytes]) -> Reply:
         """A name that no command has is left out."""
-        if len(argv) == 2:
-            commands = list(self.engine.commands.values())
-        else:
+        if len(argv) > 2:
             named = [self._named(name) for name in argv[2:]]
-            commands = [command for command in named if command is not None]
-        return self._document_all(commands)
+            return self._document_all([command for command in named if command is not None])
+        known = self._documents.get(ctx.protocol)
+        if known is None:
+            everything = self._document_all(list(self.engine.commands.values()))
+            known = self._documents[ctx.protocol] = Encoded(encode(everything, ctx.protocol))
+        return known
 
     @GROUP.command(
         "command|getkeys",
