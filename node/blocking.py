@@ -160,6 +160,8 @@ class Blocking:
             self.cancel(wait)
             if session.retry is not None:
                 session.retry(wait.argv)
+            else:
+                self.engine.execute(session, wait.argv)
 
     def end(self, wait: Wait, reply: Reply) -> None:
         """The wait is over; its client gets ``reply`` and goes on with its further requests."""
