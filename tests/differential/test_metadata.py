@@ -22,8 +22,15 @@ from tests.wire import Error, Map, Reply, Set, Simple
 # Fields: arity, flags, first, last, step, acl, tips, keys, subcommands.
 CHANGED: Final[dict[tuple[bytes, str], object]] = {
     # Scripts may call what blocks; it answers at once there.
+    (b"blmove", "flags"): [repr(flag) for flag in (b"blocking", b"denyoom", b"write")],
+    (b"blpop", "flags"): [repr(flag) for flag in (b"blocking", b"write")],
+    (b"brpop", "flags"): [repr(flag) for flag in (b"blocking", b"write")],
+    (b"brpoplpush", "flags"): [repr(flag) for flag in (b"blocking", b"denyoom", b"write")],
     (b"bzpopmax", "flags"): [repr(flag) for flag in (b"blocking", b"fast", b"write")],
     (b"bzpopmin", "flags"): [repr(flag) for flag in (b"blocking", b"fast", b"write")],
+    # A command alone is enough.
+    (b"command|getkeys", "arity"): -3,
+    (b"command|getkeysandflags", "arity"): -3,
     # WITHSCORE.
     (b"zrank", "arity"): -3,
     (b"zrevrank", "arity"): -3,
@@ -43,6 +50,9 @@ CHANGED: Final[dict[tuple[bytes, str], object]] = {
 
 # Commands and subcommands that came with 7.2.
 NEW: Final = frozenset({b"client|no-touch", b"client|setinfo"})
+
+# Subcommands of the real server that ours does not have.
+MISSING: Final = frozenset({b"client|getredir", b"client|tracking", b"client|trackinginfo"})
 
 FIELDS: Final = (
     "name",
@@ -83,7 +93,9 @@ def described(reply: Reply) -> dict[bytes, dict[str, object]]:
         found |= described(subcommand)
     found[name] = {field: texts(value) for field, value in fields.items() if field != "subcommands"}
     found[name]["type of subcommands"] = type(fields["subcommands"])
-    found[name]["subcommands"] = sorted(sub for sub in found if sub != name and sub not in NEW)
+    found[name]["subcommands"] = sorted(
+        sub for sub in found if sub != name and sub not in NEW | MISSING
+    )
     return found
 
 
@@ -137,6 +149,12 @@ DOCS_CHANGED: Final[frozenset[bytes]] = frozenset(
         *(b"psetex", b"setex", b"setnx"),
         # WITHSCORE.
         *(b"zrank", b"zrevrank"),
+        # Repeated arguments without a block around each.
+        *(b"client|list", b"config|get", b"psubscribe"),
+        # Documented at all.
+        *(b"command|getkeys", b"command|getkeysandflags"),
+        # Deprecated.
+        b"quit",
     }
 )
 
