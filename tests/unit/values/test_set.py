@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from node.values.collection import Limits
-from node.values.set import BASE_BYTES, Set
+from node.values.set import BASE_BYTES, HASHTABLE, INTSET, LISTPACK, Set
 from tests.unit.values.sizes import measure
 
 
@@ -165,6 +165,22 @@ def test_nothing_random_in_an_empty_set() -> None:
         value.random_member(Random(0))
     with pytest.raises(IndexError):
         value.pop_random(Random(0))
+
+
+@pytest.mark.parametrize("prefix", [b"", b"m", b"x" * 70])
+@pytest.mark.parametrize("form", [INTSET, LISTPACK, HASHTABLE])
+@pytest.mark.parametrize("size", [0, 1, 100, 128, 129, 512, 513, 5000])
+def test_many_members_at_once(size: int, form: int, prefix: bytes) -> None:
+    members = [prefix + b"%d" % i for i in range(size)]
+    expected = Set(Limits())
+    expected.form = form
+    expected.update(members)
+    for source in (iter(members), dict.fromkeys(members)):
+        value = Set.from_members(Limits(), source, form)
+        assert sorted(value) == sorted(members)
+        assert value.encoding() == expected.encoding()
+        assert value.memory == expected.memory
+        assert type(value.elements) is type(expected.elements)
 
 
 @pytest.mark.parametrize("size", [3, 100, 2000])
