@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+import hiredis
+
 from node.composition import compose
 from node.config import make_config
 from node.engine import Engine
@@ -105,3 +107,19 @@ class LocalServer:
         self.clock.ns += round(seconds * 1e9)
         self.engine.refresh()
         self.engine.blocking.expire(self.engine.ended_ns)
+
+
+def follow_log(server: LocalServer) -> hiredis.Reader:
+    """What reads the command log from here on."""
+    reader = hiredis.Reader()
+    server.engine.command_log.attach(reader.feed)
+    return reader
+
+
+def read_log(reader: hiredis.Reader) -> list[list[bytes]]:
+    """All commands logged since the last look, but those that select a database."""
+    found: list[list[bytes]] = []
+    while (argv := reader.gets()) is not False:
+        if argv[0] != b"SELECT":
+            found.append(argv)
+    return found

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import hiredis
 import pytest
 
 from node.keyspace import EVENT_GENERIC, EVENT_SET
-from tests.inprocess import LocalClient, LocalServer
+from tests.inprocess import LocalClient, LocalServer, follow_log, read_log
 from tests.wire import Error, Reply, Set
 
 
@@ -22,22 +21,6 @@ def server() -> Iterator[LocalServer]:
 @pytest.fixture
 def client(server: LocalServer) -> LocalClient:
     return server.connect()
-
-
-def follow_log(server: LocalServer) -> hiredis.Reader:
-    """What reads the command log from here on."""
-    reader = hiredis.Reader()
-    server.engine.command_log.attach(reader.feed)
-    return reader
-
-
-def read_log(reader: hiredis.Reader) -> list[list[bytes]]:
-    """All commands logged since the last look, but those that select a database."""
-    found: list[list[bytes]] = []
-    while (argv := reader.gets()) is not False:
-        if argv[0] != b"SELECT":
-            found.append(argv)
-    return found
 
 
 def follow_events(server: LocalServer) -> list[tuple[bytes, bytes]]:
