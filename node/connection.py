@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from node.command import Group
 from node.commands.arguments import REDACTED, SYNTAX_ERROR
 from node.component import Component
+from node.information import Fields, Section
 from node.resp import OK, PONG, Map, Reply, ReplyError, Status, encode_error
 from node.session import (
     CLASS_REPLICA,
@@ -78,9 +79,19 @@ class Connections(Component):
         self.mode = b"standalone"
         self.role = b"master"
         self.password = b""
+        self.denied = 0  # AUTH with the wrong name or password
         self._protected = True
         server.config.on_change(("requirepass", "protected-mode"), self._configure)
         self._configure()
+
+    def sections(self) -> Sequence[Section]:
+        return (Section("Stats", self._collect),)
+
+    def _collect(self) -> Fields:
+        return [("acl_access_denied_auth", self.denied)]
+
+    def reset_statistics(self) -> None:
+        self.denied = 0
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
@@ -125,9 +136,8 @@ class Connections(Component):
 
     def authenticate(self, session: Session, user: bytes, password: bytes) -> bool:
         """Let the client in as ``user`` if the password is right."""
-        if user != b"default":
-            return False
-        if self.password and not compare_digest(password, self.password):
+        if user != b"default" or (self.password and not compare_digest(password, self.password)):
+            self.denied += 1
             return False
         session.user = user
         session.authenticated = True

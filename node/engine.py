@@ -376,8 +376,9 @@ class Engine:
             return command
         subcommand = command.subcommands.get(argv[1].lower())
         if subcommand is None:
+            name = argv[1].partition(b"\0")[0][:128]
             return Error(
-                b"ERR unknown subcommand '%b'. Try %b HELP." % (argv[1][:128], command.name.upper())
+                b"ERR unknown subcommand '%b'. Try %b HELP." % (name, command.name.upper())
             )
         return subcommand
 
@@ -565,11 +566,12 @@ def wrong_arity(command: Command) -> Error:
 
 
 def unknown_command(argv: Sequence[bytes]) -> Error:
-    """Redis's text, with the beginning of the arguments (processCommand)."""
-    text = b"ERR unknown command '%b', with args beginning with: " % argv[0][:128]
+    """Redis's text, with the beginning of the arguments (processCommand); NUL ends a text."""
+    name = argv[0].partition(b"\0")[0][:128]
+    text = b"ERR unknown command '%b', with args beginning with: " % name
     shown = b""
     for argument in argv[1:]:
         if len(shown) >= 128:
             break
-        shown += b"'%b' " % argument[: 128 - len(shown)]
+        shown += b"'%b' " % argument[: 128 - len(shown)].partition(b"\0")[0]
     return Error(text + shown)

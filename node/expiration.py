@@ -69,7 +69,9 @@ class Expiration(Component):
                     more = self.expire_slice(db, start + SLICE_NS, stale)
                     if keyspace.pending:
                         engine.settle_background()
-                    spent += engine.clock.monotonic_ns() - start
+                    taken = engine.clock.monotonic_ns() - start
+                    spent += taken
+                    engine.report_stall(b"expire-cycle", taken)
                     await trio.lowlevel.checkpoint()
                 if more:
                     keyspace.statistics.expired_time_cap_reached += 1

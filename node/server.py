@@ -288,6 +288,8 @@ def _put_aside(session: Session, command: Command, argv: list[bytes]) -> Reply:
 
 async def watch_signals(server: Server) -> None:
     """SIGTERM and SIGINT ask for a clean shutdown; a second SIGINT ends the process at once."""
+    # A terminal that goes away is no reason to end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     interrupted = False
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:

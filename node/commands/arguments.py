@@ -262,7 +262,7 @@ def subcommand_error(argv: Sequence[bytes]) -> ReplyError:
     """What Redis says to a subcommand with the wrong number of arguments, among other things."""
     return ReplyError(
         b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
-        % (argv[1][:128], argv[0].upper())
+        % (argv[1].partition(b"\0")[0][:128], argv[0].upper())
     )
 
 

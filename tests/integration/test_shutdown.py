@@ -97,6 +97,14 @@ def test_signals(start_node: StartServer, number: signal.Signals) -> None:
     assert lines[-1] == LAST_LINE
 
 
+def test_a_terminal_that_goes_away_ends_nothing(start_node: StartServer) -> None:
+    server = start_node()
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    with server.connect() as client:
+        assert client("SET", "key", "value") == OK
+
+
 def test_a_signal_that_asks_for_the_impossible(start_node: StartServer) -> None:
     server = start_node("--shutdown-on-sigterm", "save")
     assert server.process is not None

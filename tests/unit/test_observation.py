@@ -309,6 +309,18 @@ def test_reset_statistics(make: Make) -> None:
     ]
 
 
+def test_refused_passwords_are_counted(make: Make) -> None:
+    node = make("--requirepass", "secret")
+    client = node.connect()
+    client("AUTH", "wrong")
+    client("AUTH", "nobody", "secret")
+    client("HELLO", "3", "AUTH", "default", "wrong")
+    client("AUTH", "secret")
+    text = client("INFO", "stats")
+    assert isinstance(text, bytes)
+    assert b"acl_access_denied_auth:3\r\n" in text
+
+
 # --- MEMORY --------------------------------------------------------------------------------------
 
 
