@@ -1,4 +1,4 @@
-"""MULTI, EXEC and WATCH on an engine without sockets: what lets a transaction fail, what does not."""
+"""MULTI, EXEC and WATCH on an engine without sockets: what lets a transaction fail."""
 
 from __future__ import annotations
 
