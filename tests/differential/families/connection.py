@@ -155,7 +155,6 @@ COMMANDS: Final = [
             b"set",
             b"map",
             b"attrib",
-            b"push",
             b"verbatim",
             b"true",
             b"false",
