@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.servers import Server, node_command, oracle_command
 from tests.wire import Client
@@ -16,7 +16,13 @@ StartServer = Callable[..., Server]
 
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
-    "quick", deadline=None, max_examples=200, print_blob=True, suppress_health_check=_SLOW_IS_FINE
+    "quick",
+    deadline=None,
+    max_examples=200,
+    print_blob=True,
+    # Explaining a failure takes longer than finding and shrinking it.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=_SLOW_IS_FINE,
 )
 settings.register_profile("ci", settings.get_profile("quick"), derandomize=True, database=None)
 settings.register_profile("deep", settings.get_profile("quick"), max_examples=5000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -118,7 +119,7 @@ class Closed(Exception):
     """The server closed the connection (before a whole reply was there)."""
 
 
-def encode(arguments: tuple[Argument, ...] | list[Argument] | list[bytes]) -> bytes:
+def encode(arguments: Sequence[Argument]) -> bytes:
     """One request as a multi-bulk array."""
     parts = [b"*%d\r\n" % len(arguments)]
     for argument in arguments:

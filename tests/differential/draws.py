@@ -9,11 +9,12 @@ from tests.differential.pair import (
     Check,
     Pair,
     as_multiset,
+    as_numbers,
     compare,
     members_of,
     plain,
 )
-from tests.wire import Double, Error, Map, Null, Reply, Set
+from tests.wire import NULL, NULL_ARRAY, Double, Error, Map, Null, Reply, Set
 
 
 def _number_or_text(reply: Reply) -> object:
@@ -194,6 +195,41 @@ def sorted_reply(pair: Pair, argv: Argv) -> None:
         compare(pair, ours, theirs, lambda reply: len(members_of(reply)))
     else:
         compare(pair, ours, theirs, as_multiset)
+
+
+def arguments_first(pair: Pair, argv: Argv) -> None:
+    """BITCOUNT and BITPOS; 7.2 checks the arguments before it looks at the key, 7.0 afterwards:
+    ours must then be the error that 7.0 has for a key that holds a string.
+    """
+    ours, theirs = pair.run(argv)
+    if isinstance(ours, Error) and ours != theirs and len(argv) > 2:
+        stand_in = b"a key that exists"
+        pair.theirs("SET", stand_in, "x")
+        # From a place before the end to another before that is empty whatever follows.
+        ends = [b"0" if word[1:].isdigit() and word[:1] == b"-" else word for word in argv[3:4]]
+        theirs = pair.theirs(argv[0], stand_in, argv[2], *ends, *argv[4:])
+        pair.theirs("DEL", stand_in)
+    compare(pair, ours, theirs, plain)
+
+
+def rank(pair: Pair, argv: Argv) -> None:
+    """ZRANK and ZREVRANK; with 7.2's WITHSCORE, ours must be what ZRANK and ZSCORE say."""
+    if len(argv) != 4:
+        ours, theirs = pair.run(argv)
+        compare(pair, ours, theirs, plain)
+        return
+    ours = pair.ours(*argv)
+    place = pair.theirs(*argv[:3])
+    score = pair.theirs("ZSCORE", *argv[1:3])
+    pair.note(argv, ours, [place, score])
+    if argv[3].lower() != b"withscore":
+        compare(pair, ours, Error(b"ERR syntax error"), plain)
+    elif isinstance(place, int):
+        compare(pair, ours, [place, score], as_numbers)
+    elif isinstance(place, Error):
+        compare(pair, ours, place, plain)
+    elif ours not in (NULL_ARRAY, NULL):
+        raise pair.fail("a rank of what has none")
 
 
 _OF_THE_SERVER = (b"version", b"id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.differential.draws import arguments_first
 from tests.differential.grammar import (
     Command,
     among,
@@ -25,9 +26,22 @@ COMMANDS: Final = [
     Command("SET", key, values),
     Command("SETBIT", key, offsets, bits, weight=4),
     Command("GETBIT", key, offsets, weight=2),
-    Command("BITCOUNT", key, optional(indexes, indexes, optional(unit)), weight=3),
-    Command("BITPOS", key, bits, optional(indexes, optional(indexes, optional(unit))), weight=3),
-    Command("BITPOS", key, bits, sequence(indexes, indexes, unit)),
+    Command(
+        "BITCOUNT",
+        key,
+        optional(indexes, indexes, optional(unit)),
+        check=arguments_first,
+        weight=3,
+    ),
+    Command(
+        "BITPOS",
+        key,
+        bits,
+        optional(indexes, optional(indexes, optional(unit))),
+        check=arguments_first,
+        weight=3,
+    ),
+    Command("BITPOS", key, bits, sequence(indexes, indexes, unit), check=arguments_first),
     Command("STRLEN", key),
     Command("GETRANGE", key, indexes, indexes),
 ]

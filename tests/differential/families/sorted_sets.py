@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.differential.draws import draw_of, scan_of
+from tests.differential.draws import draw_of, rank, scan_of
 from tests.differential.families.lists import timeout
 from tests.differential.grammar import (
     Command,
@@ -69,8 +69,8 @@ COMMANDS: Final = [
     Command("ZCARD", key),
     Command("ZSCORE", key, members, check=scores),
     Command("ZMSCORE", key, some(members), check=scores),
-    Command("ZRANK", key, members),
-    Command("ZREVRANK", key, members),
+    Command("ZRANK", key, members, optional(b"WITHSCORE"), check=rank),
+    Command("ZREVRANK", key, members, optional(b"WITHSCORE"), check=rank),
     Command("ZCOUNT", key, bound, bound),
     Command("ZLEXCOUNT", flat, lex_bound, lex_bound),
     Command("ZRANGE", key, indexes, indexes, with_scores, check=scores, weight=2),
