@@ -44,12 +44,12 @@ def _pairs(reply: Reply) -> list[tuple[Reply, object]]:
             return []
 
 
-def draw_of(everything: Argv, *, pairs: bool = False, with_values: bool = False) -> Check:
+def draw_of(everything: Argv, *, pairs: bool = False) -> Check:
     """A check for `XRANDMEMBER key [count [WITH…]]`: both replies have the same shape, and ours
     holds elements of the collection, without repetition for a positive count.
 
     `everything` is the command that lists the collection: its name, then what follows the key;
-    `pairs` says that it lists pairs, `with_values` that the request asks for them.
+    `pairs` says that it lists pairs; a request with a word after the count asks for them.
     """
 
     def check(pair: Pair, argv: Argv) -> None:
@@ -61,7 +61,7 @@ def draw_of(everything: Argv, *, pairs: bool = False, with_values: bool = False)
         whole = pair.ours(everything[0], key, *everything[1:])
         possible: list[object] = []
         drawn: list[object] = []
-        if with_values:
+        if pairs and len(argv) > 3:
             possible = list(_pairs(whole))
             drawn = list(_pairs(ours))
             agree = len(drawn) == len(_pairs(theirs))

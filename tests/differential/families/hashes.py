@@ -46,7 +46,7 @@ COMMANDS: Final = [
         key,
         draw_count,
         among(b"WITHVALUES", b"withvalues", b"WITHSCORES"),
-        check=draw_of([b"HGETALL"], pairs=True, with_values=True),
+        check=draw_of([b"HGETALL"], pairs=True),
     ),
     Command(
         "HSCAN",

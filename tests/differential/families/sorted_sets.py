@@ -128,7 +128,7 @@ COMMANDS: Final = [
         key,
         draw_count,
         among(b"WITHSCORES", b"withscores", b"WITHVALUES"),
-        check=draw_of([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], pairs=True, with_values=True),
+        check=draw_of([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], pairs=True),
     ),
     Command(
         "ZSCAN",
