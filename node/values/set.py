@@ -145,10 +145,10 @@ class Set(Collection):
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""
         elements = self.elements
-        if member not in elements:
-            return False
         count = len(elements)
-        del elements[member]
+        elements.pop(member, None)
+        if len(elements) == count:
+            return False
         self.memory -= ((len(member) + OBJECT_BYTES) & ALIGNED) + STEP[
             count if count <= SMALL else -1
         ]
