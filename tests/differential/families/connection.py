@@ -68,7 +68,13 @@ COMMANDS: Final = [
         b"1.2.3.4:5",
         mangle=False,
     ),
-    Command("CLIENT PAUSE", among(b"x", b"-1", b""), optional(among(b"WRITE", b"ALL", b"x"))),
+    # Not with any other argument: a long pause would hold up everything, here and there.
+    Command(
+        "CLIENT PAUSE",
+        among(b"x", b"-1", b""),
+        optional(among(b"WRITE", b"ALL", b"x")),
+        mangle=False,
+    ),
     Command("CLIENT UNPAUSE"),
     Command(
         "CLIENT UNBLOCK",
