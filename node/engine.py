@@ -521,9 +521,9 @@ class Engine:
         if self.keyspace.ready:
             self.blocking.serve()
 
-    def _log_deletion(self, db: Database, key: bytes) -> None:
+    def _log_deletion(self, db: Database, key: bytes, command: bytes) -> None:
         if self.command_log.readers:
-            self._deletions.append((db.index, [b"DEL", key]))
+            self._deletions.append((db.index, [command, key]))
 
     def resume(self, wait: Wait) -> None:
         """Run a waiting command again, since what it waits for may be there.

@@ -20,6 +20,7 @@ memory account, fails transactions that WATCH the key, and emits the keyspace ev
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -131,6 +132,8 @@ class Keyspace:
         "notify_flags",
         "notify",
         "key_deleted",
+        "expire_command",
+        "evict_command",
         "ready",
         "statistics",
         "random",
@@ -156,8 +159,11 @@ class Keyspace:
         self.notify_flags = 0
         # (event class, event, key, database index): set by the pub/sub component.
         self.notify: Callable[[int, bytes, bytes, int], None] = _ignore_event
-        # (database, key, reason): an expired or evicted key went by itself; the engine logs it.
-        self.key_deleted: Callable[[Database, bytes], None] = _ignore_deletion
+        # (database, key, command): an expired or evicted key went by itself; the engine logs it as
+        # the command, which is DEL or UNLINK.
+        self.key_deleted: Callable[[Database, bytes, bytes], None] = _ignore_deletion
+        self.expire_command = b"DEL"
+        self.evict_command = b"DEL"
         # Keys that appeared and that clients wait for, in order.
         self.ready: list[tuple[Database, bytes]] = []
         self.statistics = Statistics()
@@ -168,7 +174,8 @@ class Keyspace:
         self.expiring = True  # nothing of that kind
         # Whether keys expire without being asked for (DEBUG SET-ACTIVE-EXPIRE).
         self.active_expiry = True
-        self.trash: list[Collection | Buckets] = []
+        # Worked off from the right.
+        self.trash: deque[Collection | Buckets] = deque()
         self.trash_memory = 0
         # Called when something was thrown away.
         self.trash_filled: Callable[[], None] = _ignore_trash
@@ -265,7 +272,7 @@ def _ignore_trash() -> None:
     return None
 
 
-def _ignore_deletion(db: Database, key: bytes) -> None:
+def _ignore_deletion(db: Database, key: bytes, command: bytes) -> None:
     return None
 
 
@@ -284,17 +291,21 @@ class Buckets:
 
     def drain(self, budget: int) -> bool:
         buckets = self.buckets
-        share = self.memory // max(1, len(buckets))
+        trash = self.keyspace.trash
         while buckets and budget > 0:
+            self.memory -= self.memory // len(buckets)
             bucket = buckets.pop()
-            budget -= len(bucket.values)
-            self.memory -= share
             for value in bucket.values.values():
-                if isinstance(value, Collection) and len(value) > LAZY_FREE_SIZE:
-                    # Goes to the bottom, since only the top of the trash is being worked on.
-                    self.keyspace.trash.insert(0, value)
-                    self.keyspace.trash_memory += value.accounted
-                    self.memory -= value.accounted
+                budget -= 1
+                if isinstance(value, Collection):
+                    size = len(value)
+                    if size > LAZY_FREE_SIZE:
+                        # To the left, since the right end of the trash is being worked on.
+                        trash.appendleft(value)
+                        self.keyspace.trash_memory += value.accounted
+                        self.memory -= value.accounted
+                    else:
+                        budget -= size
         return not buckets
 
 
@@ -408,20 +419,20 @@ class Database:
     def expire(self, key: bytes) -> None:
         """Delete ``key`` because its time has come, with all that belongs to it."""
         self.keyspace.statistics.expired += 1
-        self._vanish(key, EVENT_EXPIRED, b"expired")
+        self._vanish(key, EVENT_EXPIRED, b"expired", self.keyspace.expire_command)
 
     def evict(self, key: bytes) -> None:
         """Delete ``key`` to make room, with all that belongs to it."""
         self.keyspace.statistics.evicted += 1
-        self._vanish(key, EVENT_EVICTED, b"evicted")
+        self._vanish(key, EVENT_EVICTED, b"evicted", self.keyspace.evict_command)
 
-    def _vanish(self, key: bytes, event_class: int, event: bytes) -> None:
+    def _vanish(self, key: bytes, event_class: int, event: bytes, command: bytes) -> None:
         keyspace = self.keyspace
         self.delete(key)
         keyspace.pending = True
         if self.watches and key in self.watches:
             self._tell_watchers(key)
-        keyspace.key_deleted(self, key)
+        keyspace.key_deleted(self, key, command)
         if keyspace.notify_flags & event_class:
             keyspace.notify(event_class, event, key, self.index)
         if keyspace.on_touch is not None:
@@ -451,15 +462,18 @@ class Database:
         if old is None:
             self._account_new(bucket, key, value)
             return
-        if self.keyspace.touching and not self.keyspace.lfu:
-            bucket.clocks[key] = self.keyspace.clock
+        keyspace = self.keyspace
+        if not keyspace.lfu:
+            bucket.clocks[key] = keyspace.clock
+        elif keyspace.touching:
+            bucket.clocks[key] = keyspace.lfu_used(bucket.clocks[key])
         if type(value) is bytes and type(old) is bytes:
             if len(value) != len(old):
                 self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
         elif old is not value:
             if isinstance(old, Collection):
                 self.memory -= old.accounted
-                self.keyspace.discard(old)
+                keyspace.discard(old)
             else:
                 self.memory -= object_memory(old)
             memory = object_memory(value)

@@ -196,10 +196,11 @@ def _set(
         if type(done) is bytearray:
             done = bytes(done)
         refused = done
-    if flags & (NX | XX):
-        there = db.find_for_write(name) is not None
-        if there if flags & NX else not there:
-            return refused
+    # What is overwritten counts as used by that.
+    if (flags & NX and db.find_for_write(name) is not None) or (
+        flags & XX and db.peek(name) is None
+    ):
+        return refused
     db.put(name, value, flags & KEEPTTL != 0 or deadline is not None)
     db.changed(name, None, EVENT_STRING, b"set")
     if deadline is not None:

@@ -172,7 +172,7 @@ def test_lazy_expiry_tells_everyone() -> None:
     gone: list[bytes] = []
     keyspace.notify_flags = EVENT_EXPIRED | EVENT_STRING | EVENT_GENERIC
     keyspace.notify = lambda _class, event, key, _db: events.append((event, key))
-    keyspace.key_deleted = lambda _db, key: gone.append(key)
+    keyspace.key_deleted = lambda _db, key, _command: gone.append(key)
     db.put(b"k", b"v")
     db.set_deadline(b"k", keyspace.now + 10)
     assert db.find(b"k") == b"v"
