@@ -59,9 +59,12 @@ class Reference:
 
 
 class Options:
-    """What a SORT asks for, as it stands in the request."""
+    """What a SORT asks for, as it stands in the request.
 
-    __slots__ = ("descending", "alpha", "offset", "count", "by", "get", "store")
+    ``unsorted``: some BY names no pattern, whatever others say.
+    """
+
+    __slots__ = ("descending", "alpha", "offset", "count", "by", "unsorted", "get", "store")
 
     def __init__(self) -> None:
         self.descending = False
@@ -69,6 +72,7 @@ class Options:
         self.offset = 0
         self.count = -1
         self.by: Reference | None = None
+        self.unsorted = False
         self.get: list[Reference] = []
         self.store: bytes | None = None
 
@@ -95,6 +99,7 @@ def _parse(argv: list[bytes], *, stores: bool) -> Options:
             at += 1
         elif word == b"BY" and left >= 1:
             options.by = Reference(argv[at + 1])
+            options.unsorted = options.unsorted or options.by.constant
             at += 1
         elif word == b"GET" and left >= 1:
             options.get.append(Reference(argv[at + 1]))
@@ -156,7 +161,7 @@ def _select(ctx: Session, name: bytes, options: Options) -> list[bytes]:
     if type(value) is SortedSet:
         # Redis turns it into its larger form, for good.
         value.compact = False
-    if options.by is not None and options.by.constant:
+    if options.unsorted:
         if type(value) is Set:
             if options.store is None:
                 return list(value.members())[start:stop]
