@@ -93,7 +93,7 @@ class ClientLimits(Component):
 
     def _look_at(self, connection: Connection, now: float) -> None:
         session = connection.session
-        if self._timeout and now - session.active > self._timeout and is_idle(session):
+        if self._timeout and now - session.active / 1000 > self._timeout and is_idle(session):
             self.engine.log.verbose("Closing idle client")
             self._hub.drop(connection)
             return

@@ -475,7 +475,7 @@ def describe(session: Session, hub: Hub, argv: list[bytes] | None = None) -> byt
             session.fd,
             session.name,
             now - int(session.created),
-            now - int(session.active),
+            now - session.active // 1000,
             describe_state(session),
             session.db.index,
             len(session.channels),

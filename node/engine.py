@@ -238,7 +238,8 @@ class Engine:
     def open_session(self) -> Session:
         session = Session(self, self._next_session, self.keyspace.databases[0])
         self._next_session += 1
-        session.created = session.active = self.clock.wall()
+        session.created = self.clock.wall()
+        session.active = int(session.created * 1000)
         self.sessions[session.id] = session
         return session
 
@@ -277,12 +278,23 @@ class Engine:
     # Time.
 
     def refresh(self) -> None:
-        """Read the clocks; called at the start of each batch of requests."""
+        """Read the clocks."""
         keyspace = self.keyspace
         keyspace.now = int(self.clock.wall() * 1000)
         keyspace.clock = keyspace.now // 1000 & 0xFFFFFF
         self.ended_ns = self.clock.monotonic_ns()
         self._refresh_ns = self.ended_ns + REFRESH_NS
+
+    def begin_batch(self) -> None:
+        """Called before the first request of a batch: what follows is not idle time any more.
+
+        The time that commands see is at most a millisecond old.
+        """
+        now = self.clock.monotonic_ns()
+        if now > self._refresh_ns:
+            self.refresh()
+        else:
+            self.ended_ns = now
 
     # Execution.
 
@@ -296,9 +308,8 @@ class Engine:
                 return
             command = found
         session.last_command = command
-        argc = len(argv)
         arity = command.arity
-        if arity != argc and (arity > 0 or argc < -arity):
+        if arity != len(argv) and (arity > 0 or len(argv) < -arity):
             self._reject(session, command, wrong_arity(command))
             return
         if session.gate or self.gate:
@@ -310,10 +321,12 @@ class Engine:
                 self._execute_gated(session, command, argv)
                 return
         reply = self.call(session, command, argv)
-        if type(reply) is Status and not session.gate & GATE_REPLY:
-            session.out.append(reply.wire)
-        else:
+        if session.gate:
             self.reply(session, reply)
+        elif type(reply) is Status:
+            session.out.append(reply.wire)
+        elif reply is not NO_REPLY:
+            session.out.append(encode(reply, session.protocol))
 
     def _execute_gated(self, session: Session, command: Command, argv: list[bytes]) -> None:
         """Run a command of a client that is not treated like all others."""

@@ -108,7 +108,7 @@ class Connection:
         """Output was queued, or a wait is over."""
         if not self.marked and not self.closed:
             self.marked = True
-            self.session.active = self.hub.engine.keyspace.now / 1000
+            self.session.active = self.hub.engine.keyspace.now
             self.hub.pending.append(self)
             self.hub.nudge()
 
@@ -229,6 +229,7 @@ class Hub:
         engine = self.engine
         poll = self.poller.poll
         fd = self.poller.fileno()
+        connections = self.connections
         idle = True
         yielded = engine.clock.monotonic_ns()
         while True:
@@ -241,31 +242,35 @@ class Hub:
                 continue
             idle = False
             self._serving = True
-            engine.refresh()
+            engine.begin_batch()
             for fileno, events in ready:
-                connection = self.connections.get(fileno)
+                connection = connections.get(fileno)
                 if connection is None:
-                    listener = self._listeners.get(fileno)
-                    if listener is not None:
-                        self._accept(listener)
-                    elif fileno == self._bell.fileno():
-                        self._bell.recv(4096)
-                        self._rung = False
+                    self._attend(fileno)
                     continue
                 if events & WRITABLE and connection.unsent:
                     self._transmit(connection)
-                if events & ~WRITABLE:
+                if events != WRITABLE:
                     self._receive(connection)
                     if engine.ended_ns - yielded > TURN_NS:
                         self.flush()
                         await trio.lowlevel.checkpoint()
                         yielded = engine.clock.monotonic_ns()
-                        engine.refresh()
+                        engine.begin_batch()
             self.flush()
             self._serving = False
             if engine.ended_ns - yielded > TURN_NS:
                 await trio.lowlevel.checkpoint()
                 yielded = engine.clock.monotonic_ns()
+
+    def _attend(self, fileno: int) -> None:
+        """Something other than a client is ready: a listener, or the bell."""
+        listener = self._listeners.get(fileno)
+        if listener is not None:
+            self._accept(listener)
+        elif fileno == self._bell.fileno():
+            self._bell.recv(4096)
+            self._rung = False
 
     def nudge(self) -> None:
         """Something is pending: wake the loop, unless a batch is under way that will see to it.
@@ -296,8 +301,7 @@ class Hub:
         statistics = self.statistics
         statistics.input += len(data)
         statistics.reads += 1
-        session.request_bytes += len(data)
-        session.active = self.engine.keyspace.now / 1000
+        session.active = self.engine.keyspace.now
         requests = parser.feed(data)
         if parser.stranger:
             requests = self._serve_stranger(connection, requests)
@@ -412,7 +416,6 @@ class Hub:
         data = out[0] if len(out) == 1 else b"".join(out)
         session.out = []
         size = len(data)
-        session.reply_bytes += size
         if connection.unsent:
             connection.unsent.append(data)
             session.out_size += size
@@ -449,7 +452,7 @@ class Hub:
                 return
             self.statistics.output += sent
             self.statistics.writes += 1
-            session.active = self.engine.keyspace.now / 1000
+            session.active = self.engine.keyspace.now
             session.out_size -= sent
             budget -= sent
             if sent == len(data):

@@ -228,6 +228,10 @@ def encode_request(argv: list[bytes]) -> bytes:
 # for hiredis: it allocates the array on the strength of the count alone.
 _SUSPICIOUS: Final = re.compile(rb"\*(?:[0-9]{5}|[0-9]*\Z)").search
 
+# How many parts a request of 1 to 9 elements has when split at line ends, by its first.
+_PARTS: Final = {b"*%d" % n: 2 * n + 2 for n in range(1, 10)}
+SHORT: Final = 300
+
 # An empty request, fed after all others: only where it comes back as such did the bytes before it
 # end with a whole request. (Swallowed by an unfinished string it cannot: that string then takes
 # all of it, or leaves a rest that is an error.)
@@ -305,6 +309,14 @@ class RequestParser:
             if at == len(data):
                 return requests
             data = data[at:]
+        elif len(data) < SHORT and not self.stranger:
+            # One short request, as most are that come alone: split it, and see whether all
+            # headers are those of what stands between them. Then nothing else can be meant.
+            parts = data.split(CRLF)
+            if _PARTS.get(parts[0]) == len(parts) and not parts[-1]:
+                argv = parts[2::2]
+                if parts[1:-1:2] == [_BULK_LENGTHS[len(argument)] for argument in argv]:
+                    return [argv]
         if self.stranger:
             at = 0 if requests else self._parse(data, requests, True)
             self._rest = data[at:] if at >= 0 else b""

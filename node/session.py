@@ -120,8 +120,6 @@ class Session:
         "read_only",
         "asking",
         "from_master",
-        "request_bytes",
-        "reply_bytes",
         "query_size",
         "interest_memory",
         "soft_limit_since",
@@ -140,7 +138,7 @@ class Session:
         self.library_name = b""
         self.library_version = b""
         self.created = 0.0  # wall clock, seconds
-        self.active = 0.0
+        self.active = 0  # wall clock, milliseconds, when the client last did something
         self.last_command: Command | None = None
         self.running: Command | None = None  # set while a handler runs
         self.address = b""
@@ -180,8 +178,6 @@ class Session:
         self.read_only = False
         self.asking = False
         self.from_master = False
-        self.request_bytes = 0
-        self.reply_bytes = 0
         self.query_size = 0
         self.interest_memory = 0  # what it watches and listens to
         self.soft_limit_since = 0.0

@@ -84,7 +84,7 @@ def test_every_field_of_a_line(server: LocalServer) -> None:
     client("CLIENT", "SETINFO", "lib-ver", "6.3")
     client("SELECT", 2)
     server.advance(10)
-    client.session.active = server.clock.wall()
+    client.session.active = int(server.clock.wall() * 1000)
     client("SUBSCRIBE", "a")
     client("PSUBSCRIBE", "p*")
     client("SSUBSCRIBE", "s")
