@@ -47,11 +47,11 @@ def index(rng: random.Random, most: int = 3000) -> bytes:
 def list_request(rng: random.Random) -> Argv:
     """A request to a list, which grows to some thousands and shrinks again."""
     end = rng.choice([b"LEFT", b"RIGHT"])
-    count = b"%d" % rng.choice([1, 2, 10, rng.randrange(1, 300)])
+    count = b"%d" % rng.choice([1, 1, 2, 10, rng.randrange(1, 300)])
     makers: list[Callable[[], Argv]] = [
-        lambda: [b"LPUSH", KEY, *texts(rng, 300)],
-        lambda: [b"RPUSH", KEY, *texts(rng, 300)],
-        lambda: [b"RPUSH", KEY, *texts(rng, 300)],
+        lambda: [b"LPUSH", KEY, *texts(rng, 900)],
+        lambda: [b"RPUSH", KEY, *texts(rng, 600)],
+        lambda: [b"RPUSH", KEY, *texts(rng, 600)],
         lambda: [b"LPOP", KEY],
         lambda: [b"RPOP", KEY],
         lambda: [b"LPOP", KEY, count],
@@ -70,8 +70,8 @@ def list_request(rng: random.Random) -> Argv:
             *(b"LPOS", KEY, text(rng), b"RANK", b"%d" % rng.choice([1, 2, -1, -3])),
             *(b"MAXLEN", b"%d" % rng.randrange(3000)),
         ],
-        lambda: [b"LTRIM", KEY, b"%d" % rng.randrange(30), b"%d" % (-1 - rng.randrange(30))],
-        lambda: [b"LTRIM", KEY, index(rng), index(rng)] if rng.random() < 0.1 else [b"PING"],
+        lambda: [b"LTRIM", KEY, b"%d" % rng.randrange(5), b"%d" % (-1 - rng.randrange(5))],
+        lambda: [b"LTRIM", KEY, index(rng), index(rng)] if rng.random() < 0.02 else [b"PING"],
     ]
     return rng.choice(makers)()
 
