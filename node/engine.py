@@ -321,7 +321,7 @@ class Engine:
                 self._execute_gated(session, command, argv)
                 return
         reply = self.call(session, command, argv)
-        if session.gate:
+        if session.reply_mode:
             self.reply(session, reply)
         elif type(reply) is Status:
             session.out.append(reply.wire)
