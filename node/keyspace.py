@@ -453,6 +453,7 @@ class Database:
         old = values.get(key)
         if old is not None and bucket.deadlines is not None and key in bucket.deadlines:
             if self._is_due(bucket, key):
+                self.delete(key)  # where it was hidden only
                 old = None
                 bucket = self.bucket_of(key)
                 values = bucket.values
