@@ -3,7 +3,8 @@
 Before each command, as in Redis's ``evict.c``: while more is used than ``maxmemory`` allows, keys
 go, chosen by the policy from small random samples; the best candidates of earlier samples are kept
 in a pool, which makes the choice close to the true least recently (or frequently) used. When
-nothing can go, commands that may use more memory are refused with OOM.
+nothing can go, commands that may use more memory are refused with OOM. Where more must go than the
+time for it allows (``maxmemory-eviction-tenacity``), the commands pass and a task goes on with it.
 
 What counts is what grows: data (accounted by increments in the keyspace) and clients' buffers, not
 the interpreter itself, and not values that are already on their way out.
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from node.command import DENYOOM, Command
 from node.component import Component
@@ -26,12 +29,22 @@ if TYPE_CHECKING:
     from node.server import Server
 
 POOL_SIZE: Final = 16
-# Buckets looked at for a sample of keys with a deadline before giving up for this time.
-VOLATILE_PASSES: Final = 1024
+# Beyond this more samples would only take longer.
+MOST_SAMPLES: Final = 1000
+# Buckets looked at for a sample of keys with a deadline, where few have any, before others get
+# their turn.
+VOLATILE_PASSES: Final = 2048
+# Clients' buffers are added up over this many clients per tick at most, on average.
+CLIENTS_PER_TICK: Final = 1000
 OOM: Final = b"OOM command not allowed when used memory > 'maxmemory'."
 
 # What a client in MULTI may do when memory is short.
 NEVER_DENIED: Final = frozenset((b"discard", b"quit", b"reset"))
+
+# How making room went.
+ENOUGH: Final = 0  # the limit holds
+UNFINISHED: Final = 1  # more has to go, and can
+IN_VAIN: Final = 2  # more would have to go, but the policy finds nothing
 
 
 def clients_memory(engine: Engine) -> int:
@@ -54,20 +67,28 @@ class Candidate:
 
 
 class Eviction(Component):
-    """Keeps the data within maxmemory."""
+    """Keeps the data within maxmemory.
+
+    ``limit`` in bytes, 0 for none. ``exceeded_since`` (monotonic nanoseconds, 0 if not) and
+    ``exceeded_ns`` tell how long the limit could not be kept.
+    """
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
         self._config = server.config
         self._pool: list[Candidate] = []
         self._next_db = 0
-        self._volatile_cursor = 0
+        # Per database, where the walk for keys with a deadline goes on.
+        self._cursors = [0] * len(server.engine.keyspace.databases)
         self._guarding = False
         self.limit = 0
         self._policy = "noeviction"
+        self._volatile = False
         self._samples = 5
         self._time_limit = 0
         self._clients_memory = 0
+        self._ticks = 0
+        self._work = trio.Event()
         self.exceeded_since = 0
         self.exceeded_ns = 0
         server.config.on_change(
@@ -76,6 +97,7 @@ class Eviction(Component):
                 "maxmemory-policy",
                 "maxmemory-samples",
                 "maxmemory-eviction-tenacity",
+                "lazyfree-lazy-eviction",
                 "lfu-log-factor",
                 "lfu-decay-time",
             ),
@@ -87,12 +109,15 @@ class Eviction(Component):
         """Take over the directives."""
         config = self._config
         keyspace = self.engine.keyspace
+        before = self.limit
         self.limit = config.integer("maxmemory")
         policy = config.text("maxmemory-policy")
         if policy != self._policy:
             self._policy = policy
+            self._volatile = policy.startswith("volatile")
             self._pool.clear()
-        self._samples = config.integer("maxmemory-samples")
+        self._samples = min(config.integer("maxmemory-samples"), MOST_SAMPLES)
+        keyspace.evict_command = b"UNLINK" if config.boolean("lazyfree-lazy-eviction") else b"DEL"
         keyspace.lfu = policy.endswith("lfu")
         keyspace.lfu_log_factor = config.integer("lfu-log-factor")
         keyspace.lfu_decay_minutes = config.integer("lfu-decay-time")
@@ -108,7 +133,17 @@ class Eviction(Component):
             self.engine.add_guard(STAGE_MEMORY, self.guard)
         elif not self.limit and self._guarding:
             self.engine.remove_guard(self.guard)
+            self._end_excess()
         self._guarding = self.limit > 0
+        if self.limit and self.limit != before:
+            self._clients_memory = clients_memory(self.engine)
+            used = self.used()
+            if used > self.limit:
+                self.engine.log.warning(
+                    f"maxmemory is {self.limit} bytes now, less than the {used} bytes in use: "
+                    "keys will be evicted or writes refused, as maxmemory-policy has it."
+                )
+                self._work.set()
 
     def sections(self) -> Sequence[Section]:
         return (Section("Stats", self._collect),)
@@ -132,10 +167,27 @@ class Eviction(Component):
 
     def tick(self, now_ns: int) -> None:
         """Clients' buffers are added up here, not for every command."""
-        if self.limit:
+        if not self.limit:
+            return
+        self._ticks -= 1
+        if self._ticks < 0:
+            self._ticks = len(self.engine.sessions) // CLIENTS_PER_TICK
             self._clients_memory = clients_memory(self.engine)
-            if self.used() > self.limit:
-                self.make_room()
+        if self.used() > self.limit:
+            self._work.set()
+
+    async def run(self) -> None:
+        """Go on with what commands had no time for, a portion at a time."""
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            while self.limit and self.used() > self.limit:
+                self.engine.refresh()
+                if self.make_room() != UNFINISHED:
+                    break
+                await trio.lowlevel.checkpoint()
+
+    # Before each command.
 
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Make room; refuse what would need more when there is none."""
@@ -143,14 +195,16 @@ class Eviction(Component):
         used = keyspace.used_memory - keyspace.trash_memory + self._clients_memory
         if used <= self.limit:
             if self.exceeded_since:
-                self.exceeded_ns += self.engine.ended_ns - self.exceeded_since
-                self.exceeded_since = 0
+                self._end_excess()
+            return None
+        if keyspace.still & STILL_PAUSED:
             return None
         if session.from_master and self._config.boolean("replica-ignore-maxmemory"):
             return None
-        if not self.make_room():
-            if not self.exceeded_since:
-                self.exceeded_since = self.engine.ended_ns
+        result = self.make_room()
+        if result == UNFINISHED:
+            self._work.set()
+        elif result == IN_VAIN:
             denied = command.flags & DENYOOM
             if session.queue is not None:
                 # A queue may not grow either, whatever it is that is queued.
@@ -162,80 +216,97 @@ class Eviction(Component):
                 return Error(OOM)
         return None
 
-    def make_room(self) -> bool:
-        """Evict until the limit holds; False when it still does not and nothing can go.
+    def make_room(self) -> int:
+        """Evict until the limit holds, nothing can go, or the time for it is up.
 
-        Stops after the time that ``maxmemory-eviction-tenacity`` allows; the next commands go on
-        (True then, since there is progress).
+        Returns ENOUGH, IN_VAIN or UNFINISHED.
         """
-        if self.engine.keyspace.still & STILL_PAUSED:
-            return True
-        if self._policy == "noeviction":
-            return False
+        keyspace = self.engine.keyspace
+        if keyspace.still & STILL_PAUSED:
+            return ENOUGH
+        result = IN_VAIN if self._policy == "noeviction" else self._evict()
+        if result == ENOUGH:
+            self._end_excess()
+        elif not self.exceeded_since:
+            self.exceeded_since = self.engine.clock.monotonic_ns()
+        return result
+
+    def _end_excess(self) -> None:
+        if self.exceeded_since:
+            self.exceeded_ns += self.engine.clock.monotonic_ns() - self.exceeded_since
+            self.exceeded_since = 0
+
+    def _evict(self) -> int:
         engine = self.engine
         clock = engine.clock
-        until = clock.monotonic_ns() + self._time_limit
+        start = clock.monotonic_ns()
+        until = start + self._time_limit
         evicted = 0
-        enough = True
+        result = ENOUGH
         while self.used() > self.limit:
             found = self._choose()
             if found is None:
-                enough = False
+                result = UNFINISHED if self._can_go_on() else IN_VAIN
                 break
             db, key = found
             db.evict(key)
             evicted += 1
             if evicted % 16 == 0 and clock.monotonic_ns() > until:
+                if self.used() > self.limit:
+                    result = UNFINISHED
                 break
         if evicted:
             engine.settle_background()
-            engine.report_stall(b"eviction-cycle", clock.monotonic_ns() - until + self._time_limit)
-        return enough
+            engine.report_stall(b"eviction-cycle", clock.monotonic_ns() - start)
+        return result
+
+    # The choice.
+
+    def _can_go_on(self) -> bool:
+        """Whether there is any key that the policy may choose."""
+        for db in self.engine.keyspace.databases:
+            if db.volatile if self._volatile else db.count:
+                return True
+        return False
 
     def _choose(self) -> tuple[Database, bytes] | None:
-        """The next key to go; None when the policy finds none."""
+        """The next key to go; None when none was found, be it for want of time."""
         databases = self.engine.keyspace.databases
-        policy = self._policy
-        volatile = policy.startswith("volatile")
-        if policy.endswith("random"):
+        if self._policy.endswith("random"):
             for _ in databases:
-                db = databases[self._next_db]
                 self._next_db = (self._next_db + 1) % len(databases)
-                keys = self._sample(db, volatile, 1)
+                db = databases[self._next_db]
+                keys = self._sample(db, 1)
                 if keys:
                     return db, keys[0]
             return None
-        for _ in range(8):
-            found_any = False
-            for db in databases:
-                if db.volatile if volatile else db.count:
-                    found_any = True
-                    self._fill_pool(db, volatile)
-            while self._pool:
-                best = self._pool.pop()
-                bucket = best.db.bucket_of(best.key)
-                if best.key in bucket.values and (
-                    not volatile or (bucket.deadlines is not None and best.key in bucket.deadlines)
-                ):
-                    return best.db, best.key
-            if not found_any:
-                return None
+        for db in databases:
+            if db.volatile if self._volatile else db.count:
+                self._fill_pool(db)
+        while self._pool:
+            best = self._pool.pop()
+            bucket = best.db.bucket_of(best.key)
+            if best.key in bucket.values and (
+                not self._volatile
+                or (bucket.deadlines is not None and best.key in bucket.deadlines)
+            ):
+                return best.db, best.key
         return None
 
-    def _fill_pool(self, db: Database, volatile: bool) -> None:
+    def _fill_pool(self, db: Database) -> None:
         """Put the better ones of a fresh sample into the pool, the best at its end."""
         keyspace = db.keyspace
         by_deadline = self._policy == "volatile-ttl"
         pool = self._pool
         known = {candidate.key for candidate in pool if candidate.db is db}
-        for key in self._sample(db, volatile, self._samples):
+        for key in self._sample(db, self._samples):
             if key in known:
                 continue
             known.add(key)
             bucket = db.bucket_of(key)
             if by_deadline:
                 assert bucket.deadlines is not None
-                score = (1 << 62) - bucket.deadlines[key]
+                score = -bucket.deadlines[key]
             elif keyspace.lfu:
                 score = 255 - keyspace.lfu_decayed(bucket.clocks[key])
             else:
@@ -249,34 +320,38 @@ class Eviction(Component):
             if len(pool) > POOL_SIZE:
                 del pool[0]
 
-    def _sample(self, db: Database, volatile: bool, count: int) -> list[bytes]:
-        """Up to ``count`` random keys of ``db``, with a deadline if ``volatile``."""
+    def _sample(self, db: Database, count: int) -> list[bytes]:
+        """Up to ``count`` random keys of ``db``; some may be the same.
+
+        They come from a random bucket, whose keys have nothing in common but some bits of their
+        hash, or from several where one has too few.
+        """
         keys: list[bytes] = []
-        if not volatile:
-            if db.count:
-                for _ in range(count):
-                    key = db.random_key()
-                    assert key is not None
-                    keys.append(key)
+        left = db.volatile if self._volatile else db.count
+        if left == 0:
             return keys
-        if not db.volatile:
-            return keys
-        rng = db.keyspace.random
+        random = db.keyspace.random.random
+        buckets = db.buckets
+        size = db.size
         # Usually most buckets have some; where few do, walk on from where the last walk ended.
-        at = int(rng.random() * db.size)
-        if db.volatile * 8 < db.size:
-            at = self._volatile_cursor % db.size
-        passes = max(VOLATILE_PASSES, db.size // 64)
-        while passes:
-            deadlines = db.buckets[at].deadlines
-            at = (at + 1) % db.size
-            passes -= 1
-            if deadlines is None:
+        sparse = left * 8 < size
+        at = self._cursors[db.index] % size if sparse else int(random() * size)
+        for _ in range(VOLATILE_PASSES):
+            bucket = buckets[at]
+            source = bucket.deadlines if self._volatile else bucket.values
+            at += 1
+            if at == size:
+                at = 0
+            if not source:
                 continue
-            names = list(deadlines)
-            rng.shuffle(names)
-            keys.extend(names[: count - len(keys)])
-            if len(keys) >= count:
+            found = list(source)
+            missing = count - len(keys)
+            if len(found) <= missing:
+                keys += found
+            else:
+                keys += [found[int(random() * len(found))] for _ in range(missing)]
+            if len(keys) >= count or len(keys) >= left:
                 break
-        self._volatile_cursor = at
+        if sparse:
+            self._cursors[db.index] = at
         return keys

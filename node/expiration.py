@@ -3,8 +3,9 @@
 As in Redis's ``expire.c`` the work is bounded and adapts to what it finds. A cycle, ``hz`` times a
 second, walks on from where the last one stopped, at least a little; it goes on while it finds more
 than a tenth of the looked-at keys expired, up to a quarter of the processor's time
-(``active-expire-effort`` moves both figures). It works in slices of under a millisecond with the
-clients served between them.
+(``active-expire-effort`` moves both figures). A cycle that ran out of time is followed by fast
+ones, single slices at short intervals, until the next. All work is done in slices of under a
+millisecond with the clients served between them.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from node.server import Server
 
 SLICE_NS: Final = 700_000
-# Keys looked at before a cycle may find that there is little to do.
+# Between two fast slices: two times their length (ACTIVE_EXPIRE_CYCLE_FAST_DURATION).
+FAST_INTERVAL: Final = 0.0014
+# Keys looked at before it can be said how many are expired.
 SAMPLE: Final = 400
-# Empty-handed buckets passed before it may find the same.
-PASSES: Final = 4000
 
 
 class Expiration(Component):
@@ -34,9 +35,28 @@ class Expiration(Component):
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
         self._config = server.config
-        self._db = 0
-        # The share of expired keys among those with an expiry, as found lately.
+        self._next_db = 0
+        self._interval = 0.1
+        self._budget_ns = 0
+        # The share of expired keys that may be left, and an estimate of it over all cycles.
+        self.acceptable = 0.1
         self.stale = 0.0
+        self._looked = 0
+        self._expired = 0
+        server.config.on_change(
+            ("hz", "active-expire-effort", "lazyfree-lazy-expire"), self.configure
+        )
+        self.configure()
+
+    def configure(self) -> None:
+        """Take over the directives."""
+        config = self._config
+        self._interval = 1.0 / config.integer("hz")
+        effort = config.integer("active-expire-effort") - 1
+        self._budget_ns = int((25 + 2 * effort) / 100 * self._interval * 1e9)
+        self.acceptable = (10 - effort) / 100
+        lazy = config.boolean("lazyfree-lazy-expire")
+        self.engine.keyspace.expire_command = b"UNLINK" if lazy else b"DEL"
 
     def sections(self) -> Sequence[Section]:
         return (Section("Stats", self._collect),)
@@ -48,75 +68,98 @@ class Expiration(Component):
         self.stale = 0.0
 
     async def run(self) -> None:
-        engine = self.engine
-        keyspace = engine.keyspace
+        """Cycle after cycle."""
         while True:
-            await trio.sleep(1.0 / self._config.integer("hz"))
-            if not keyspace.active_expiry or not keyspace.expiring or engine.cron_paused:
-                continue
-            effort = self._config.integer("active-expire-effort") - 1
-            share = (25 + 2 * effort) / 100
-            stale = (10 - effort) / 100
-            budget = int(share * 1e9 / self._config.integer("hz"))
-            spent = 0
-            for _ in range(len(keyspace.databases)):
-                db = keyspace.databases[self._db]
-                self._db = (self._db + 1) % len(keyspace.databases)
-                more = db.volatile > 0
-                while more and spent < budget:
-                    engine.refresh()
-                    start = engine.ended_ns
-                    more = self.expire_slice(db, start + SLICE_NS, stale)
-                    if keyspace.pending:
-                        engine.settle_background()
-                    taken = engine.clock.monotonic_ns() - start
-                    spent += taken
-                    engine.report_stall(b"expire-cycle", taken)
-                    await trio.lowlevel.checkpoint()
-                if more:
-                    keyspace.statistics.expired_time_cap_reached += 1
-                    break
-            keyspace.statistics.expire_cycle_cpu_ns += spent
+            unfinished = await self._run_cycle() if self._may_work() else None
+            if unfinished is None:
+                await trio.sleep(self._interval)
+            else:
+                await self._run_fast(unfinished)
 
-    def expire_slice(self, db: Database, until: int, stale: float) -> bool:
+    def _may_work(self) -> bool:
+        keyspace = self.engine.keyspace
+        return keyspace.active_expiry and keyspace.expiring and not self.engine.cron_paused
+
+    async def _run_cycle(self) -> Database | None:
+        """Work until little is left to do or the time is up; the database it was in then."""
+        keyspace = self.engine.keyspace
+        databases = keyspace.databases
+        clock = self.engine.clock
+        self._looked = self._expired = 0
+        spent = 0
+        unfinished: Database | None = None
+        for _ in databases:
+            db = databases[self._next_db]
+            self._next_db = (self._next_db + 1) % len(databases)
+            more = db.volatile > 0
+            if not more:
+                db.average_ttl = 0
+            while more and spent < self._budget_ns:
+                start = clock.monotonic_ns()
+                more = self._work(db)
+                spent += clock.monotonic_ns() - start
+                await trio.lowlevel.checkpoint()
+            if more:
+                keyspace.statistics.expired_time_cap_reached += 1
+                unfinished = db
+                break
+        keyspace.statistics.expire_cycle_cpu_ns += spent
+        self.stale = self.stale * 0.95 + self._expired / max(1, self._looked) * 0.05
+        return unfinished
+
+    async def _run_fast(self, db: Database) -> None:
+        """Single slices until it is time for a cycle, or little is left to do."""
+        until = trio.current_time() + self._interval
+        more = True
+        while more and trio.current_time() < until:
+            await trio.sleep(FAST_INTERVAL)
+            more = self._may_work() and self._work(db)
+        await trio.sleep_until(until)
+
+    def _work(self, db: Database) -> bool:
+        """One slice, with all that belongs to it."""
+        engine = self.engine
+        engine.refresh()
+        start = engine.ended_ns
+        more = self.expire_slice(db, start + SLICE_NS, self.acceptable)
+        if engine.keyspace.pending:
+            engine.settle_background()
+        engine.report_stall(b"expire-cycle", engine.clock.monotonic_ns() - start)
+        return more
+
+    def expire_slice(self, db: Database, until: int, acceptable: float) -> bool:
         """Expire what is due in some buckets of ``db``; True when it pays to go on at once.
 
-        ``until`` is in monotonic nanoseconds, ``stale`` the share of expired keys among those
+        ``until`` is in monotonic nanoseconds, ``acceptable`` the share of expired keys among those
         looked at that may be left.
         """
         clock = self.engine.clock
         now = db.keyspace.now
-        looked = expired = passed = 0
-        lifetimes = 0
-        while db.volatile:
+        looked = expired = visited = 0
+        more = True
+        while more and db.volatile and visited < db.size:
             if db.expire_cursor >= db.size:
                 db.expire_cursor = 0
             deadlines = db.buckets[db.expire_cursor].deadlines
             db.expire_cursor += 1
+            visited += 1
             if deadlines is None:
-                passed += 1
-                if passed % 64 == 0 and (passed >= PASSES or clock.monotonic_ns() > until):
-                    return False
+                if visited % 64 == 0 and clock.monotonic_ns() > until:
+                    break
                 continue
+            looked += len(deadlines)
             due = [key for key, deadline in deadlines.items() if deadline <= now]
-            count = len(deadlines)
-            looked += count
-            # A twentieth of the figure is renewed by each sample, as in Redis.
-            self.stale += (len(due) - self.stale * count) * 0.05 / max(SAMPLE, count)
-            if due:
-                expired += len(due)
-                for key in due:
-                    db.expire(key)
-            left = sum(deadlines.values()) - len(deadlines) * now
-            if deadlines:
-                lifetimes = left // len(deadlines)
-                db.average_ttl += (
-                    (lifetimes - db.average_ttl) // 50 if db.average_ttl else lifetimes
-                )
-            if looked >= SAMPLE and expired <= looked * stale:
-                return False
+            left = [deadline for deadline in deadlines.values() if deadline > now]
+            for key in due:
+                db.expire(key)
+            expired += len(due)
+            if left:
+                ttl = sum(left) // len(left) - now
+                db.average_ttl += (ttl - db.average_ttl) // 50 if db.average_ttl else ttl
+            if looked >= SAMPLE:
+                more = expired > looked * acceptable
             if clock.monotonic_ns() > until:
-                return True
-            if passed + looked > SAMPLE and db.expire_cursor >= db.size and not expired:
-                return False
-        return False
+                break
+        self._looked += looked
+        self._expired += expired
+        return db.volatile > 0 and expired > looked * acceptable
