@@ -1,5 +1,6 @@
 """What a command leaves behind beside its reply is what it leaves in the real server: keyspace
-events in their order, the number of changes, hits and misses, and the line of the command log.
+events in their order, the number of changes, hits and misses, the line of the command log, and the
+transactions of other clients that it makes fail.
 
 Ours is an engine in this process; the other side's log is its append-only file.
 """
@@ -21,7 +22,7 @@ from tests.differential.grammar import PROLOGUE, steps
 from tests.differential.pair import Argv, Pair
 from tests.inprocess import LocalServer
 from tests.servers import Server
-from tests.wire import Client
+from tests.wire import Client, Null
 
 MILLISECONDS_APART = 10_000
 ALL_EVENTS = 0xFFFF & ~(1 << 11)  # all but misses, of which the oracle is not asked either
@@ -153,6 +154,12 @@ def read_information(client: Client) -> dict[bytes, int]:
     return {name: int(number) for name, _, number in fields if number.isdigit()}
 
 
+def fails_transaction(watcher: Client) -> bool:
+    """Whether what a client has watched was changed since; it watches nothing afterwards."""
+    watcher("MULTI")
+    return isinstance(watcher("EXEC"), Null)
+
+
 @pytest.mark.parametrize("family", CHECKED)
 @settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
@@ -162,6 +169,7 @@ def test_effects(oracle: Server, family: str, data: st.DataObject) -> None:
     ours.clock.start = time.time()
     ours.engine.refresh()
     pair = Pair(ours.connect(), oracle.connect(), [])
+    watcher = Pair(ours.connect(), oracle.connect(), [])
     pair.setup([b"FLUSHALL"], *PROLOGUE)
     pair.transcript.clear()
     our_effects = OurEffects(ours)
@@ -169,11 +177,16 @@ def test_effects(oracle: Server, family: str, data: st.DataObject) -> None:
     our_effects.take()
     try:
         for step in sequence:
+            # Whatever may be a key in the request.
+            watcher.setup([b"WATCH", *step.argv])
             step.check(pair, step.argv)
             mine, real = our_effects.take(), their_effects.take()
             name = step.argv[0]
+            touched = fails_transaction(watcher.ours), fails_transaction(watcher.theirs)
             if name in NOT_COMPARED:
                 continue
+            if touched[0] is not touched[1]:
+                raise pair.fail(f"watched keys were touched: {touched[0]}, not {touched[1]}")
             if name in LOOKED_AT_TWICE:
                 mine, real = mine[:2], real[:2]
             if not same_effects(mine, real):
@@ -181,5 +194,6 @@ def test_effects(oracle: Server, family: str, data: st.DataObject) -> None:
         pair.compare_data()
     finally:
         their_effects.close()
+        watcher.close()
         pair.close()
         ours.close()
