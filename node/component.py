@@ -1,8 +1,9 @@
 """What a part of the server brings when it is installed into an engine.
 
 A component owns a piece of the server (pub/sub, persistence, replication, cluster mode …) and
-hands the engine everything that belongs to it: commands, configuration directives, sections of
-INFO, periodic work, a task of its own. The engine never knows a component by name.
+hands the engine everything that belongs to it: commands, sections of INFO, periodic work, a task of
+its own. (Configuration is read before anything is composed, so directives are declared apart:
+see :func:`node.config.make_config`.) The engine never knows a component by name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from node.command import Group
-    from node.config import Directive
     from node.engine import Engine
     from node.information import Section
     from node.session import Session
@@ -26,10 +26,6 @@ class Component:
 
     def groups(self) -> Sequence[Group]:
         """Groups whose handlers are methods of this component."""
-        return ()
-
-    def directives(self) -> Sequence[Directive]:
-        """Configuration directives, declared before the configuration is read."""
         return ()
 
     def sections(self) -> Sequence[Section]:

@@ -160,10 +160,6 @@ class Hub:
         self._listeners[listener.fileno()] = listener
         self.poller.register(listener.fileno(), READABLE)
 
-    @property
-    def listening(self) -> bool:
-        return bool(self._listeners)
-
     def take_tcp_listeners(self) -> list[socket.socket]:
         """Give the TCP listeners back to the caller; no client is accepted on them meanwhile."""
         taken = [s for s in self._listeners.values() if s.family != socket.AF_UNIX]

@@ -58,7 +58,7 @@ SPLIT_LOAD: Final = 48
 MERGE_LOAD: Final = 12
 # RANDOMKEY accepts an entry with a chance in proportion to its bucket's size; no bucket gets
 # near this many entries, since the hash is keyed.
-LARGEST_BUCKET: Final = 320
+LARGEST_BUCKET: Final = 192
 
 # What a key costs beside the key and value objects: entries of two dicts at their average load,
 # and the bucket's share.

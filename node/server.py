@@ -70,6 +70,7 @@ class Server:
         self.engine = Engine(config, clock, log, keyspace)
         self.hub = Hub(self.engine)
         self.ports: list[int] = []
+        self._listening = False
         # Run in order when the server goes down; one that raises ShutdownRefused keeps it up
         # (unless it is forced).
         self.shutdown_hooks: list[Callable[[ShutdownRequest], None]] = []
@@ -102,7 +103,8 @@ class Server:
             ),
             self._copy_limits,
         )
-        config.on_change(("bind", "port"), self._listen_again)
+        config.on_change("bind", self._change_bind)
+        config.on_change("port", self._change_port)
 
     def _rename_command(self, words: Sequence[str], refuse: Callable[[str], Exception]) -> None:
         try:
@@ -155,6 +157,7 @@ class Server:
             raise CannotListen
         for listener in sockets:
             self.hub.add_listener(listener)
+        self._listening = True
 
     def _open_listeners(self) -> list[socket.socket]:
         port = self.config.integer("port")
@@ -184,19 +187,26 @@ class Server:
         self.ports = [port]
         return found
 
-    def _listen_again(self) -> None:
-        """CONFIG SET bind or port: the new sockets are opened before the old ones go."""
-        if not self.hub.listening:
+    def _change_bind(self) -> None:
+        self._listen_again("Failed to bind to specified addresses.")
+
+    def _change_port(self) -> None:
+        self._listen_again("Unable to listen on this port. Check server logs.")
+
+    def _listen_again(self, refusal: str) -> None:
+        """CONFIG SET bind or port. Raises ConfigError, after which the old values are set again.
+
+        The old sockets go first, since the new ones may share an address with them; clients that
+        are connected stay.
+        """
+        if not self._listening:
             return
-        kept = self.hub.take_tcp_listeners()
+        for listener in self.hub.take_tcp_listeners():
+            listener.close()
         try:
             fresh = self._open_listeners()
         except CannotListen:
-            for listener in kept:
-                self.hub.add_listener(listener)
-            raise ConfigError("Unable to listen on this port, see the server's log") from None
-        for listener in kept:
-            listener.close()
+            raise ConfigError(refusal) from None
         for listener in fresh:
             self.hub.add_listener(listener)
 

@@ -202,11 +202,13 @@ class Session:
         """
         if self.effects is None:
             self.effects = []
+            self.engine.keyspace.pending = True
         self.effects.append(list(argv))
 
     def propagate_nothing(self) -> None:
         """Keep the running command out of the command log, whatever it changed."""
         self.effects = []
+        self.engine.keyspace.pending = True
 
     def send(self, wire: bytes) -> None:
         """Queue bytes that answer no request (a push, a monitor line) and wake the connection.

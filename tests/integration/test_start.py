@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.conftest import StartServer
 from tests.servers import Server, environment, free_port, node_command
@@ -321,3 +322,30 @@ def test_rewriting_the_file(tmp_path: Path) -> None:
         assert client("CONFIG", "REWRITE") == Error(
             b"ERR The server is running without a config file"
         )
+
+
+def test_bind_and_port_change_while_clients_stay(tmp_path: Path) -> None:
+    port, other = free_port(), free_port()
+    with running(*directives(port), folder=tmp_path) as (_, output):
+        ready(output)
+        client = redis.Redis(port=port, socket_timeout=20, decode_responses=True)
+        # The new addresses share one with the old.
+        assert client.config_set("bind", "127.0.0.1 127.0.0.2") is True
+        assert redis.Redis("127.0.0.2", port, socket_timeout=20).ping() is True
+        assert client.config_set("port", str(other)) is True
+        assert redis.Redis(port=other, socket_timeout=20).ping() is True
+        with pytest.raises(redis.ConnectionError):
+            redis.Redis("127.0.0.2", port, socket_timeout=20).ping()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(redis.ResponseError, match="Unable to listen on this port"):
+                client.config_set("port", str(taken.getsockname()[1]))
+        with pytest.raises(redis.ResponseError, match="Failed to bind to specified addresses"):
+            client.config_set("bind", "192.0.2.1")
+        # What was is again.
+        assert client.config_get("port", "bind") == {
+            "port": str(other),
+            "bind": "127.0.0.1 127.0.0.2",
+        }
+        assert redis.Redis("127.0.0.2", other, socket_timeout=20).ping() is True
