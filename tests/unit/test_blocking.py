@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import hiredis
 import pytest
 
 from node.command import Command, Group
@@ -12,7 +11,7 @@ from node.resp import Error as ErrorReply
 from node.resp import Reply as HandlerReply
 from node.session import Session
 from node.values.list import List
-from tests.inprocess import LocalClient, LocalServer
+from tests.inprocess import LocalClient, LocalServer, follow_log, read_log
 from tests.wire import NULL, NULL_ARRAY, NULL_BULK, OK, QUEUED, Error, Reply
 
 WRONG_TYPE = Error(b"WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -55,22 +54,6 @@ def run_transaction(client: LocalClient, *requests: list[str | int]) -> list[Rep
     replies = client("EXEC")
     assert isinstance(replies, list)
     return replies
-
-
-def follow_log(server: LocalServer) -> hiredis.Reader:
-    """What reads the command log from here on."""
-    reader = hiredis.Reader()
-    server.engine.command_log.attach(reader.feed)
-    return reader
-
-
-def read_log(reader: hiredis.Reader) -> list[list[bytes]]:
-    """All commands logged since the last look, but those that select a database."""
-    found: list[list[bytes]] = []
-    while (argv := reader.gets()) is not False:
-        if argv[0] != b"SELECT":
-            found.append(argv)
-    return found
 
 
 # --- being served --------------------------------------------------------------------------------
