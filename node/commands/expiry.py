@@ -70,8 +70,7 @@ def _expire(ctx: Session, argv: list[bytes], base: int, scale: int) -> Reply:
     if deadline <= ctx.now and db.keyspace.expiring:
         db.delete(name)
         db.changed(name, None, EVENT_GENERIC, b"del")
-        lazy = ctx.engine.config.boolean("lazyfree-lazy-expire")
-        ctx.propagate(b"UNLINK" if lazy else b"DEL", name)
+        ctx.propagate(db.keyspace.expire_command, name)
         return 1
     db.set_deadline(name, deadline)
     db.changed(name, None, EVENT_GENERIC, b"expire")

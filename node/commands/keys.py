@@ -40,9 +40,7 @@ SHARED_INTEGERS: Final = 10000
 SHARED_REFCOUNT: Final = (1 << 31) - 1
 
 _NONE: Final = Status(b"none")
-_TYPES: Final = {
-    name: Status(name) for name in (b"string", b"list", b"hash", b"set", b"zset", b"stream")
-}
+_TYPES: Final = {name: Status(name) for name in (b"string", b"list", b"hash", b"set", b"zset")}
 
 
 def _database(ctx: Session, argument: bytes, error: bytes | None = None) -> Database:

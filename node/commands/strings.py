@@ -358,8 +358,7 @@ def get_and_expire(ctx: Session, argv: list[bytes]) -> Reply:
         if flags & (EXAT | PXAT) and deadline <= ctx.now and db.keyspace.expiring:
             db.delete(name)
             db.changed(name, None, EVENT_GENERIC, b"del")
-            lazy = ctx.engine.config.boolean("lazyfree-lazy-expire")
-            ctx.propagate(b"UNLINK" if lazy else b"DEL", name)
+            ctx.propagate(db.keyspace.expire_command, name)
             return value
         db.set_deadline(name, deadline)
         db.changed(name, None, EVENT_GENERIC, b"expire")
