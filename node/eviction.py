@@ -280,7 +280,9 @@ class Eviction(Component):
                 if keys:
                     return db, keys[0]
             return None
-        for db in databases:
+        # Another one first each time, since the pool may be full before the last.
+        first = self._next_db = (self._next_db + 1) % len(databases)
+        for db in databases[first:] + databases[:first]:
             if db.volatile if self._volatile else db.count:
                 self._fill_pool(db)
         while self._pool:
