@@ -92,6 +92,8 @@ SUBSCRIBED_ALLOWED: Final = frozenset(
         b"reset",
     )
 )
+# What HTTP requests begin with; no command is called so.
+CROSS_PROTOCOL: Final = frozenset((b"post", b"host:"))
 # What MULTI does not queue.
 UNQUEUED: Final = frozenset((b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"))
 
@@ -136,6 +138,7 @@ class Engine:
         self.started_ns = clock.monotonic_ns()  # of the server
         self.ended_ns = self.started_ns  # of the last command: where the next one's time begins
         self._refresh_ns = 0
+        self._next_warning_ns = 0
         self._dirty_seen = 0
         self._deletions: list[tuple[int, list[bytes]]] = []
         # Changes of a transaction or script, logged as one unit; None outside.
@@ -304,7 +307,10 @@ class Engine:
         if command is None or command.subcommands is not None:
             found = self.find_command(argv)
             if type(found) is not Command:
-                self._reject(session, None, found)
+                if argv[0].lower() in CROSS_PROTOCOL:
+                    self._cut_off(session)
+                else:
+                    self._reject(session, None, found)
                 return
             command = found
         session.last_command = command
@@ -327,6 +333,17 @@ class Engine:
             session.out.append(reply.wire)
         elif reply is not NO_REPLY:
             session.out.append(encode(reply, session.protocol))
+
+    def _cut_off(self, session: Session) -> None:
+        """The client speaks HTTP: a browser, probably, that someone has made send commands."""
+        session.killed = True
+        if self.ended_ns >= self._next_warning_ns:
+            self._next_warning_ns = self.ended_ns + 60_000_000_000
+            self.log.warning(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or "
+                "Host: commands to Redis. This may be an attempt at Cross Protocol Scripting. "
+                f"Connection from {session.address.decode(errors='replace')} aborted."
+            )
 
     def _execute_gated(self, session: Session, command: Command, argv: list[bytes]) -> None:
         """Run a command of a client that is not treated like all others."""

@@ -89,7 +89,18 @@ class Statistics:
 class Connection:
     """A client's socket, what has come over it and what has still to go."""
 
-    __slots__ = ("hub", "sock", "fd", "session", "parser", "backlog", "unsent", "marked", "closed")
+    __slots__ = (
+        "hub",
+        "sock",
+        "fd",
+        "session",
+        "parser",
+        "backlog",
+        "backlog_size",
+        "unsent",
+        "marked",
+        "closed",
+    )
 
     def __init__(self, hub: Hub, sock: socket.socket, session: Session) -> None:
         self.hub = hub
@@ -99,6 +110,7 @@ class Connection:
         self.parser = RequestParser(hub.limits.bulk_size)
         # Requests that came while the client was blocked, or beyond its share of a turn.
         self.backlog: deque[list[bytes]] = deque()
+        self.backlog_size = 0  # bytes
         # Replies that the socket did not take yet; the poller tells when it does.
         self.unsent: deque[bytes | memoryview] = deque()
         self.marked = False
@@ -118,14 +130,23 @@ class Connection:
     def retry(self, argv: list[bytes]) -> None:
         """Execute a request that was put off, before those that came after it."""
         self.backlog.appendleft(argv)
+        self.backlog_size += _size_of(argv)
         self.wake()
+
+    def keep_back(self, requests: list[list[bytes]]) -> None:
+        """Execute requests later."""
+        self.backlog.extend(requests)
+        self.backlog_size += sum(map(_size_of, requests))
+
+    def take_up(self) -> list[bytes]:
+        """The next request that was kept back."""
+        argv = self.backlog.popleft()
+        self.backlog_size -= _size_of(argv)
+        return argv
 
     def query_size(self) -> int:
         """Bytes held of requests: unfinished ones, and those that have to wait."""
-        size = self.parser.size
-        for argv in self.backlog:
-            size += sum(map(len, argv)) + 32
-        return size
+        return self.parser.size + self.backlog_size
 
 
 class Hub:
@@ -302,7 +323,7 @@ class Hub:
         if parser.stranger:
             requests = self._serve_stranger(connection, requests)
         if connection.backlog or session.blocked is not None:
-            connection.backlog.extend(requests)
+            connection.keep_back(requests)
             self._check_query_limit(connection)
         elif len(requests) == 1:
             self.engine.execute(session, requests[0])
@@ -323,7 +344,7 @@ class Hub:
             execute(session, argv)
             if session.blocked is not None or session.closing or session.killed:
                 if session.blocked is not None:
-                    connection.backlog.extend(requests[i + 1 :])
+                    connection.keep_back(requests[i + 1 :])
                 return
 
     def _serve_stranger(
@@ -335,7 +356,7 @@ class Hub:
         rest = parser.take_rest()
         while rest:
             if session.blocked is not None:
-                connection.backlog.extend(requests)
+                connection.keep_back(requests)
             else:
                 self._execute(connection, requests)
             if session.closing or session.killed:
@@ -352,7 +373,7 @@ class Hub:
         while backlog and session.blocked is None and not session.closing and not session.killed:
             if count == REQUESTS_PER_TURN:
                 return
-            self.engine.execute(session, backlog.popleft())
+            self.engine.execute(session, connection.take_up())
             count += 1
         if connection.parser.error is not None and not backlog:
             self._fail_protocol(connection)
@@ -513,6 +534,11 @@ class Hub:
         self.poller.close()
         self._bell.close()
         self._bell_rope.close()
+
+
+def _size_of(argv: list[bytes]) -> int:
+    """About what a request took on the wire."""
+    return sum(map(len, argv)) + 8 * len(argv)
 
 
 def _send_and_close(sock: socket.socket, data: bytes) -> None:
