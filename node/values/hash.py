@@ -79,6 +79,11 @@ class Hash(Collection):
             self.fields = Table(fields)
         return True
 
+    def expect(self, count: int) -> None:
+        """Choose the encoding for a command that is about to set `count` fields, new or not."""
+        if count > self.limits.hash_max_listpack_entries:
+            self.compact = False
+
     def delete(self, field: bytes) -> bool:
         """Remove a field and tell whether it was there."""
         fields = self.fields

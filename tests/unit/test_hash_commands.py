@@ -11,7 +11,7 @@ import pytest
 from node.keyspace import ENTRY_MEMORY
 from tests.differential.test_large import hash_request
 from tests.inprocess import LocalClient, LocalServer, follow_log, read_log
-from tests.wire import Error, Map, Reply
+from tests.wire import OK, Error, Map, Reply
 
 
 @pytest.fixture
@@ -39,6 +39,29 @@ def texts(reply: Reply) -> list[bytes]:
     found = [item for item in reply if isinstance(item, bytes)]
     assert len(found) == len(reply)
     return found
+
+
+# --- encodings -----------------------------------------------------------------------------------
+
+
+def test_many_fields_at_once_are_no_listpack_even_if_they_repeat(client: LocalClient) -> None:
+    # Since 7.2 their number decides before they are looked at.
+    client("CONFIG", "SET", "hash-max-listpack-entries", 4)
+    assert client("HSET", "h", *(["f", "v"] * 4)) == 1
+    assert client("OBJECT", "ENCODING", "h") == b"listpack"
+    assert client("HSET", "h", *(["f", "v"] * 5)) == 0
+    assert client("OBJECT", "ENCODING", "h") == b"hashtable"
+    assert client("HMSET", "other", *(["f", "v"] * 5)) == OK
+    assert client("OBJECT", "ENCODING", "other") == b"hashtable"
+
+
+@pytest.mark.parametrize("request_", [("HSET", "h", "f" * 65, "v"), ("HSETNX", "h", "f", "v" * 65)])
+def test_long_texts_are_no_listpack(client: LocalClient, request_: tuple[str, ...]) -> None:
+    client("HSET", "h", "a" * 64, "b" * 64)
+    assert client("OBJECT", "ENCODING", "h") == b"listpack"
+    client(*request_)
+    assert client("OBJECT", "ENCODING", "h") == b"hashtable"
+    client("DEL", "h")
 
 
 # --- HRANDFIELD ----------------------------------------------------------------------------------

@@ -75,6 +75,18 @@ def test_encoding_changes_once() -> None:
         assert value.encoding() == "hashtable"
 
 
+def test_encoding_may_be_chosen_beforehand() -> None:
+    limits = Limits()
+    limits.hash_max_listpack_entries = 3
+    value = fill(2, limits)
+    value.expect(3)
+    assert value.encoding() == "listpack"
+    value.expect(4)
+    assert value.encoding() == "hashtable"
+    value.expect(1)
+    assert value.encoding() == "hashtable"
+
+
 def test_limits_are_shared() -> None:
     limits = Limits()
     value = fill(5, limits)

@@ -78,7 +78,7 @@ class Script:
         """Do one of the operations below."""
         actions = [
             *(self.push, self.push, self.push, self.pop, self.get_and_set, self.range),
-            *(self.insert, self.remove, self.trim, self.find),
+            *(self.insert, self.remove, self.trim, self.find, self.take),
         ]
         self.rng.choice(actions)()
 
@@ -97,6 +97,15 @@ class Script:
                 assert self.value.pop_left() == self.model.pop(0)
             else:
                 assert self.value.pop_right() == self.model.pop()
+
+    def take(self) -> None:
+        n = self.rng.choice([1, 3, self.rng.randrange(1, 100)])
+        if self.rng.random() < 0.5:
+            assert self.value.take_left(n) == self.model[:n]
+            del self.model[:n]
+        else:
+            assert self.value.take_right(n) == self.model[::-1][:n]
+            del self.model[-n:]
 
     def get_and_set(self) -> None:
         total = len(self.model)
