@@ -41,7 +41,18 @@ from node.config import Config
 from node.keyspace import Database, Keyspace
 from node.keyspace import Statistics as KeyspaceStatistics
 from node.log import Log
-from node.resp import NO_REPLY, QUEUED, Error, Reply, ReplyError, Status, encode
+from node.resp import (
+    BULK_HEADS,
+    CACHED_LENGTHS,
+    CRLF,
+    NO_REPLY,
+    QUEUED,
+    Error,
+    Reply,
+    ReplyError,
+    Status,
+    encode,
+)
 from node.session import (
     GATE_MULTI,
     GATE_NO_TOUCH,
@@ -115,6 +126,7 @@ class Engine:
     def __init__(self, config: Config, clock: Clock, log: Log, keyspace: Keyspace) -> None:
         self.config = config
         self.clock = clock
+        self._monotonic_ns = clock.monotonic_ns
         self.log = log
         self.keyspace = keyspace
         self.command_log = CommandLog()
@@ -327,10 +339,13 @@ class Engine:
                 self._execute_gated(session, command, argv)
                 return
         reply = self.call(session, command, argv)
+        # The common kinds of replies are encoded right here: they are most of the traffic.
         if session.reply_mode:
             self.reply(session, reply)
         elif type(reply) is Status:
             session.out.append(reply.wire)
+        elif type(reply) is bytes and len(reply) < CACHED_LENGTHS:
+            session.out.append(BULK_HEADS[len(reply)] + reply + CRLF)
         elif reply is not NO_REPLY:
             session.out.append(encode(reply, session.protocol))
 
@@ -376,7 +391,7 @@ class Engine:
         if self._observers and not session.resumed:
             for observer in self._observers:
                 observer(session, command, argv)
-        ended = self.clock.monotonic_ns()
+        ended = self._monotonic_ns()
         taken = ended - self.ended_ns
         self.ended_ns = ended
         if reply is NO_REPLY and session.blocked is not None:
@@ -505,6 +520,12 @@ class Engine:
         """Log what has changed and serve those who waited for it."""
         keyspace = self.keyspace
         keyspace.pending = False
+        if self._unit is None and not self.command_log.readers:
+            self._dirty_seen = keyspace.dirty
+            session.effects = None
+            if keyspace.ready:
+                self.blocking.serve()
+            return
         changes = self._deletions
         self._deletions = []
         # A command that changed nothing may still insist on the log (FLUSHALL of nothing).

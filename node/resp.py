@@ -128,10 +128,10 @@ class ReplyError(Exception):
         self.text = text
 
 
-_CACHED: Final = 2048
-_BULK_HEADS: Final = [b"$%d\r\n" % n for n in range(_CACHED)]
-_BULK_LENGTHS: Final = [b"$%d" % n for n in range(_CACHED)]
-_INTEGERS: Final = [b":%d\r\n" % n for n in range(_CACHED)]
+CACHED_LENGTHS: Final = 2048
+BULK_HEADS: Final = [b"$%d\r\n" % n for n in range(CACHED_LENGTHS)]
+_BULK_LENGTHS: Final = [b"$%d" % n for n in range(CACHED_LENGTHS)]
+_INTEGERS: Final = [b":%d\r\n" % n for n in range(CACHED_LENGTHS)]
 
 
 def encode(reply: Reply, protocol: int) -> bytes:
@@ -139,11 +139,11 @@ def encode(reply: Reply, protocol: int) -> bytes:
     kind = type(reply)
     if kind is bytes:
         size = len(reply)
-        if size < _CACHED:
-            return _BULK_HEADS[size] + reply + CRLF  # type: ignore[no-any-return]
+        if size < CACHED_LENGTHS:
+            return BULK_HEADS[size] + reply + CRLF  # type: ignore[no-any-return]
         return b"$%d\r\n%b\r\n" % (size, reply)
     if kind is int:
-        if 0 <= reply < _CACHED:
+        if 0 <= reply < CACHED_LENGTHS:
             return _INTEGERS[reply]
         return b":%d\r\n" % reply
     if kind is Status:
@@ -166,7 +166,7 @@ def encode_items(items: list[Reply], protocol: int) -> bytes:
         sizes = list(map(len, items))
         size = sizes[0]
         if sizes.count(size) == len(sizes):
-            head = _BULK_HEADS[size]
+            head = BULK_HEADS[size]
             return head + (CRLF + head).join(items) + CRLF
         parts: list[bytes] = [b""] * (2 * len(items) + 1)
         parts[0:-1:2] = map(_BULK_LENGTHS.__getitem__, sizes)
@@ -462,7 +462,7 @@ class RequestParser:
         return line_end + 1
 
 
-_BULK_SIZES: Final = [n + len(b"%d" % n) + 5 for n in range(_CACHED)]
+_BULK_SIZES: Final = [n + len(b"%d" % n) + 5 for n in range(CACHED_LENGTHS)]
 
 
 def _wire_size(requests: list[list[bytes]]) -> int:
