@@ -75,7 +75,7 @@ def main(
             report.weights.append(weigh(ours, theirs, shape, count))
     if stalls:
         progress.print(f"pauses with {keys:,} keys")
-        report.findings += examine(ours, keys)
+        report.findings += examine(ours, theirs, keys)
     report.print(console)
     if json_file:
         json_file.write_text(json.dumps(report.as_dict(), indent=2) + "\n")

@@ -87,7 +87,7 @@ def memory_rows(weights: Sequence[Weight]) -> Rows:
     ]
 
 
-STALL_COLUMNS = ["what", "found", "limit", ""]
+STALL_COLUMNS = ["what", "found", "limit", "", "idle Redis beside"]
 
 
 def stall_rows(findings: Sequence[Finding]) -> Rows:
@@ -98,6 +98,7 @@ def stall_rows(findings: Sequence[Finding]) -> Rows:
             f"{each.value:,.1f} {each.unit}",
             f"≤ {each.limit:,.0f} {each.unit}",
             _mark(each.reached),
+            "" if each.noise is None else f"{each.noise:,.1f} {each.unit}",
         ]
         for each in findings
     ]
