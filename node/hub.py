@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -265,10 +266,14 @@ class Hub:
                 if connection is None:
                     self._attend(fileno)
                     continue
-                if events & WRITABLE and connection.unsent:
-                    self._transmit(connection)
-                if events != WRITABLE:
-                    self._receive(connection)
+                try:
+                    if events & WRITABLE and connection.unsent:
+                        self._transmit(connection)
+                    if events != WRITABLE:
+                        self._receive(connection)
+                except Exception:
+                    self._give_up(connection)
+                else:
                     if engine.ended_ns - yielded > TURN_NS:
                         self.flush()
                         await trio.lowlevel.checkpoint()
@@ -415,17 +420,32 @@ class Hub:
             self.pending = []
             for connection in batch:
                 connection.marked = False
-                if connection.closed:
-                    continue
-                session = connection.session
-                if session.out:
-                    self._send(connection)
-                if session.killed or (session.closing and not connection.unsent):
-                    self.drop(connection)
-                elif connection.backlog and session.blocked is None:
-                    self._continue(connection)
-                    connection.marked = True
-                    self.pending.append(connection)
+                if not connection.closed:
+                    try:
+                        self._go_on(connection)
+                    except Exception:
+                        self._give_up(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        """Send what is queued; close, or take up what was kept back."""
+        session = connection.session
+        if session.out:
+            self._send(connection)
+        if session.killed or (session.closing and not connection.unsent):
+            self.drop(connection)
+        elif connection.backlog and session.blocked is None:
+            self._continue(connection)
+            connection.marked = True
+            self.pending.append(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        """A bug outside of any handler: it costs one client its connection, not all of them."""
+        self.engine.statistics.unexpected += 1
+        self.engine.log.warning(
+            f"Closing client id={connection.session.id} after an unexpected error:\n"
+            f"{traceback.format_exc()}"
+        )
+        self.drop(connection)
 
     def _send(self, connection: Connection) -> None:
         session = connection.session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable, Sequence
 
 import trio
@@ -266,7 +267,15 @@ class Server:
             engine.refresh()
             now = engine.ended_ns
             for component in engine.components:
-                component.tick(now)
+                try:
+                    component.tick(now)
+                except Exception:
+                    # Its next turn may go better; the clients have nothing to do with it.
+                    engine.statistics.unexpected += 1
+                    self.log.warning(
+                        f"Unexpected error in the periodic work of {type(component).__name__}:\n"
+                        f"{traceback.format_exc()}"
+                    )
                 if engine.keyspace.pending:
                     engine.settle_background()
 

@@ -1,0 +1,122 @@
+"""The hub with real sockets: a bug costs one client its connection, and never the server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+import trio.lowlevel
+
+from node.clock import SystemClock
+from node.command import Command
+from node.component import Component
+from node.composition import compose
+from node.config import make_config
+from node.engine import STAGE_ACL
+from node.log import Log
+from node.network import SystemNetwork
+from node.resp import Reply, encode_request
+from node.server import Server
+from node.session import Session
+from tests.servers import free_port
+
+
+class Faulty(Component):
+    """Has a bug in its periodic work."""
+
+    ticks = 0
+
+    def tick(self, now_ns: int) -> None:
+        self.ticks += 1
+        raise ZeroDivisionError
+
+
+@asynccontextmanager
+async def serving(log: Path) -> AsyncIterator[tuple[Server, int]]:
+    """A server in this process, and its port."""
+    port = free_port()
+    config = make_config()
+    config.read_options([b"--port", b"%d" % port, b"--bind", b"127.0.0.1"])
+    clock = SystemClock()
+    server = compose(
+        config,
+        Log(clock, path=os.fspath(log)),
+        clock,
+        SystemNetwork(),
+        [lambda server: Faulty(server.engine)],
+    )
+    ready = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: server.run(ready=ready.set))
+        await ready.wait()
+        yield server, port
+        server.stop()
+
+
+async def receive(stream: trio.SocketStream, size: int) -> bytes:
+    """Exactly ``size`` bytes, or what came before the end."""
+    data = b""
+    while len(data) < size:
+        part = await stream.receive_some(size - len(data))
+        if not part:
+            break
+        data += bytes(part)
+    return data
+
+
+async def test_a_bug_costs_one_connection(tmp_path: Path) -> None:
+    def fail(session: Session, command: Command, argv: list[bytes]) -> Reply:
+        if command.name == b"echo":
+            raise ZeroDivisionError
+        return None
+
+    log = tmp_path / "log"
+    with trio.fail_after(30):
+        async with serving(log) as (server, port):
+            server.engine.add_guard(STAGE_ACL, fail)
+            async with (
+                await trio.open_tcp_stream("127.0.0.1", port) as other,
+                await trio.open_tcp_stream("127.0.0.1", port) as unlucky,
+            ):
+                await other.send_all(b"PING\r\n")
+                assert await receive(other, 7) == b"+PONG\r\n"
+                await unlucky.send_all(encode_request([b"ECHO", b"x"]))
+                assert await receive(unlucky, 1) == b""
+                await other.send_all(b"PING\r\n")
+                assert await receive(other, 7) == b"+PONG\r\n"
+            faulty = next(c for c in server.engine.components if isinstance(c, Faulty))
+            while faulty.ticks < 2:
+                await trio.lowlevel.checkpoint()
+    text = log.read_text()
+    assert "after an unexpected error" in text
+    assert "Unexpected error in the periodic work of Faulty" in text
+    assert text.count("ZeroDivisionError") >= 3
+
+
+async def test_a_pipeline_larger_than_all_buffers(tmp_path: Path) -> None:
+    """Requests go on being read while the replies wait for a client that sends first."""
+    count = 200_000
+    request = encode_request([b"ECHO", b"x" * 40])
+    reply = b"$40\r\n" + b"x" * 40 + b"\r\n"
+    with trio.fail_after(60):
+        async with (
+            serving(tmp_path / "log") as (_, port),
+            await trio.open_tcp_stream("127.0.0.1", port) as stream,
+        ):
+            await stream.send_all(request * count)
+            data = await receive(stream, len(reply) * count)
+    assert data == reply * count
+
+
+async def test_a_half_closed_connection_gets_its_replies(tmp_path: Path) -> None:
+    with trio.fail_after(30):
+        async with (
+            serving(tmp_path / "log") as (_, port),
+            await trio.open_tcp_stream("127.0.0.1", port) as stream,
+        ):
+            await stream.send_all(b"PING\r\nPING\r\n")
+            await stream.send_eof()
+            assert await receive(stream, 15) == b"+PONG\r\n+PONG\r\n"
