@@ -36,7 +36,7 @@ from tests.differential.grammar import (
 )
 from tests.differential.pair import Pair, as_numbers, compare, exact, members_of, plain, scores
 from tests.servers import Server, node_command
-from tests.wire import QUEUED, Client, Closed, Error, Push, Reply
+from tests.wire import OK, QUEUED, Client, Closed, Error, Push, Reply
 
 CLIENTS = 3
 WAIT_LIMIT = 10.0
@@ -52,6 +52,10 @@ def servers() -> Iterator[tuple[Server, Server]]:
         Server(node_command(), *directives, name="node") as node,
         Server(require_oracle(), *directives, name="oracle") as oracle,
     ):
+        for server in (node, oracle):
+            # What has expired goes when it is looked at, not at some time of the server's choice.
+            with server.connect() as client:
+                assert client("DEBUG", "SET-ACTIVE-EXPIRE", 0) == OK
         yield node, oracle
 
 

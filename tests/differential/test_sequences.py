@@ -13,6 +13,7 @@ from tests.differential.families import FAMILIES
 from tests.differential.grammar import PROLOGUE, steps
 from tests.differential.pair import Pair
 from tests.servers import Server, node_command
+from tests.wire import OK
 
 # So small that a few elements are enough to change an encoding.
 SMALL = [
@@ -33,6 +34,10 @@ def servers() -> Iterator[tuple[Server, Server]]:
         Server(node_command(), *SMALL, name="node") as node,
         Server(require_oracle(), *SMALL, name="oracle") as oracle,
     ):
+        for server in (node, oracle):
+            # What has expired goes when it is looked at, not at some time of the server's choice.
+            with server.connect() as client:
+                assert client("DEBUG", "SET-ACTIVE-EXPIRE", 0) == OK
         yield node, oracle
 
 
