@@ -102,7 +102,7 @@ def wrong_arguments(argv: list[bytes]) -> ReplyError:
     """The error for a subcommand that exists, with arguments that do not."""
     return ReplyError(
         b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP."
-        % (argv[1][:128], argv[0].upper())
+        % (argv[1].partition(b"\0")[0][:128], argv[0].upper())
     )
 
 
@@ -128,7 +128,7 @@ def parse_kind(name: bytes) -> Filter:
     }
     kind = known.get(word)
     if kind is None:
-        raise ReplyError(b"ERR Unknown client type '%b'" % name)
+        raise ReplyError(b"ERR Unknown client type '%b'" % name.partition(b"\0")[0])
     return lambda session: kind_of(session) == kind and not session.from_master
 
 
@@ -251,7 +251,7 @@ class Clients(Component):
         """Name or version of the library; empty takes it away."""
         attribute = argv[2].lower()
         if attribute not in (b"lib-name", b"lib-ver"):
-            raise ReplyError(b"ERR Unrecognized option '%b'" % argv[2])
+            raise ReplyError(b"ERR Unrecognized option '%b'" % argv[2].partition(b"\0")[0])
         if not is_plain(argv[3]):
             raise ReplyError(
                 b"ERR %b cannot contain spaces, newlines or special characters." % argv[2]
@@ -382,7 +382,7 @@ class Clients(Component):
                 filters[option] = partial(_has_local_address, value)
             elif option == b"USER":
                 if not self.knows_user(value):
-                    raise ReplyError(b"ERR No such user '%b'" % value)
+                    raise ReplyError(b"ERR No such user '%b'" % value.partition(b"\0")[0])
                 filters[option] = partial(_has_user, value)
             elif option == b"SKIPME" and value.lower() in (b"yes", b"no"):
                 spare_me = value.lower() == b"yes"

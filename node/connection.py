@@ -210,7 +210,8 @@ class Connections(Component):
                     raise ReplyError(b"ERR " + BAD_NAME)
                 at += 2
             else:
-                raise ReplyError(b"ERR Syntax error in HELLO option '%b'" % argv[at])
+                option = argv[at].partition(b"\0")[0]
+                raise ReplyError(b"ERR Syntax error in HELLO option '%b'" % option)
         if credentials is not None and not self.authenticate(ctx, *credentials):
             raise ReplyError(WRONG_PASSWORD)
         if self.password and not ctx.authenticated:

@@ -178,7 +178,8 @@ class Latency(Component):
         """The samples as columns, each with its age below."""
         event = self.events.get(argv[2])
         if event is None:
-            raise ReplyError(b"ERR No samples available for event '%b'" % argv[2])
+            name = argv[2].partition(b"\0")[0]
+            raise ReplyError(b"ERR No samples available for event '%b'" % name)
         now = int(self.engine.clock.wall())
         values = [milliseconds for _, milliseconds in event.samples]
         ages = [format_age(now - time) for time, _ in event.samples]

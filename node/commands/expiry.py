@@ -34,7 +34,7 @@ def _parse_conditions(argv: list[bytes]) -> int:
     for word in argv[3:]:
         flag = _CONDITIONS.get(word.upper())
         if flag is None:
-            raise ReplyError(b"ERR Unsupported option %b" % word)
+            raise ReplyError(b"ERR Unsupported option %b" % word.partition(b"\0")[0])
         flags |= flag
     if flags & NX and flags & (XX | GT | LT):
         raise ReplyError(b"ERR NX and XX, GT or LT options at the same time are not compatible")
