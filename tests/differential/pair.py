@@ -209,7 +209,7 @@ def near(tolerance: int) -> Check:
 
     def check(pair: Pair, argv: Argv) -> None:
         ours, theirs = pair.run(argv)
-        if isinstance(ours, int) and isinstance(theirs, int) and min(ours, theirs) > 0:
+        if isinstance(ours, int) and isinstance(theirs, int) and min(ours, theirs) >= 0:
             if abs(ours - theirs) > tolerance:
                 raise pair.fail(f"more than {tolerance} apart")
         else:
