@@ -39,9 +39,8 @@ LARGE_READ_SIZE: Final = 1024 * 1024
 WRITE_LIMIT: Final = 64 * 1024  # NET_MAX_WRITES_PER_EVENT: then others get their turn
 ACCEPTS_PER_EVENT: Final = 1000
 PATIENCE: Final = 0.001
+# How long one client, or all together, are served before others, or other tasks, get their turn.
 TURN_NS: Final = 1_000_000
-# At most this many requests of one client are executed before other clients get their turn.
-REQUESTS_PER_TURN: Final = 1024
 
 
 class Limits:
@@ -144,6 +143,11 @@ class Connection:
         argv = self.backlog.popleft()
         self.backlog_size -= _size_of(argv)
         return argv
+
+    def forget_backlog(self) -> None:
+        """The client leaves: what it wanted after that is not done."""
+        self.backlog.clear()
+        self.backlog_size = 0
 
     def query_size(self) -> int:
         """Bytes held of requests: unfinished ones, and those that have to wait."""
@@ -306,8 +310,8 @@ class Hub:
     def _receive(self, connection: Connection) -> None:
         parser = connection.parser
         session = connection.session
-        if connection.closed:
-            return
+        if connection.closed or (connection.backlog and session.blocked is None):
+            return  # what is here already comes first
         try:
             data = connection.sock.recv(LARGE_READ_SIZE if parser.size > READ_SIZE else READ_SIZE)
         except (BlockingIOError, InterruptedError):
@@ -344,12 +348,15 @@ class Hub:
 
     def _execute(self, connection: Connection, requests: list[list[bytes]]) -> None:
         session = connection.session
-        execute = self.engine.execute
+        engine = self.engine
+        execute = engine.execute
+        until = engine.ended_ns + TURN_NS
         for i, argv in enumerate(requests):
             execute(session, argv)
-            if session.blocked is not None or session.closing or session.killed:
-                if session.blocked is not None:
-                    connection.keep_back(requests[i + 1 :])
+            if session.blocked is not None or engine.ended_ns > until:
+                connection.keep_back(requests[i + 1 :])
+                return
+            if session.closing or session.killed:
                 return
 
     def _serve_stranger(
@@ -360,7 +367,7 @@ class Hub:
         session = connection.session
         rest = parser.take_rest()
         while rest:
-            if session.blocked is not None:
+            if connection.backlog or session.blocked is not None:
                 connection.keep_back(requests)
             else:
                 self._execute(connection, requests)
@@ -374,12 +381,14 @@ class Hub:
         """Execute what was kept back, as far as the client's share of a turn goes."""
         session = connection.session
         backlog = connection.backlog
-        count = 0
-        while backlog and session.blocked is None and not session.closing and not session.killed:
-            if count == REQUESTS_PER_TURN:
+        engine = self.engine
+        until = engine.ended_ns + TURN_NS
+        while backlog and session.blocked is None:
+            engine.execute(session, connection.take_up())
+            if session.closing or session.killed:
+                connection.forget_backlog()
+            elif engine.ended_ns > until:
                 return
-            self.engine.execute(session, connection.take_up())
-            count += 1
         if connection.parser.error is not None and not backlog:
             self._fail_protocol(connection)
 
@@ -411,8 +420,9 @@ class Hub:
 
     def flush(self) -> None:
         """Make the barriers true, then send what is pending, and go on with what was kept back."""
+        until = self.engine.ended_ns + TURN_NS
         rounds = 0
-        while self.pending and rounds < 16:
+        while self.pending and rounds < 16 and self.engine.ended_ns <= until:
             rounds += 1
             for barrier in self.barriers:
                 barrier()

@@ -1,0 +1,98 @@
+"""`sentrio node` with a meter: how long, in processor time, a task holds the loop at most.
+
+Started as `python -m tests.metered DIRECTIVES`. While one task runs, nobody else is served, so the
+longest run of a task is the longest that a client waits because of the server; unlike the time on
+the clock it does not depend on what else the machine does. The meter adds the command LONGESTRUN,
+which returns the microseconds and the task's name since it was last asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+from unittest import mock
+
+import trio
+
+import sentrio
+from node.command import Group
+from node.component import Component
+from node.composition import compose
+from node.resp import Reply
+from node.server import Server
+from node.session import Session
+from tests import servers
+from tests.wire import Client
+
+GROUP: Final = Group("server")
+COMMAND: Final = [sys.executable, "-m", "tests.metered"]
+
+
+class Meter(Component, trio.abc.Instrument):
+    """Looks at each run of a task."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.engine)
+        self._began = 0
+        self._longest = 0
+        self._name = ""
+
+    def groups(self) -> Sequence[Group]:
+        return (GROUP,)
+
+    async def run(self) -> None:
+        trio.lowlevel.add_instrument(self)
+        await trio.sleep_forever()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._began = time.thread_time_ns()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        taken = time.thread_time_ns() - self._began
+        if taken > self._longest:
+            self._longest = taken
+            self._name = task.name
+
+    @GROUP.command(
+        "longestrun",
+        1,
+        "fast",
+        since="7.2.0",
+        complexity="O(1)",
+        summary="Tells the longest run of a task since it was last asked.",
+    )
+    def longest_run(self, ctx: Session, argv: list[bytes]) -> Reply:
+        """Microseconds, and the task's name."""
+        found = [self._longest // 1000, self._name.encode()]
+        self._longest = 0
+        self._name = ""
+        return found
+
+
+def start(*directives: str) -> servers.Server:
+    """A metered node, to be used as a context."""
+    return servers.Server(COMMAND, *directives, name="metered")
+
+
+def longest_run(client: Client) -> tuple[float, str]:
+    """Milliseconds and the task's name since the last call."""
+    reply = client("LONGESTRUN")
+    assert isinstance(reply, list)
+    microseconds, name = reply
+    assert isinstance(microseconds, int)
+    assert isinstance(name, bytes)
+    return microseconds / 1000, name.decode()
+
+
+def main() -> int:
+    """Run the node."""
+    metered = functools.partial(compose, further=(Meter,))
+    with mock.patch.object(sentrio, "compose", metered):
+        return sentrio.run_node(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
