@@ -152,7 +152,12 @@ class Expiration(Component):
             left = [deadline for deadline in deadlines.values() if deadline > now]
             for key in due:
                 db.expire(key)
-            expired += len(due)
+                expired += 1
+                # Several times a bucket: a key may be a collection of some size, or the last one
+                # in memory that then goes back to the system.
+                if expired % 8 == 0 and clock.monotonic_ns() > until:
+                    db.expire_cursor -= 1
+                    break
             if left:
                 ttl = sum(left) // len(left) - now
                 db.average_ttl += (ttl - db.average_ttl) // 50 if db.average_ttl else ttl

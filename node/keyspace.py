@@ -291,22 +291,36 @@ class Buckets:
 
     def drain(self, budget: int) -> bool:
         buckets = self.buckets
-        trash = self.keyspace.trash
         while buckets and budget > 0:
-            self.memory -= self.memory // len(buckets)
-            bucket = buckets.pop()
-            for value in bucket.values.values():
-                budget -= 1
-                if isinstance(value, Collection):
-                    size = len(value)
-                    if size > LAZY_FREE_SIZE:
-                        # To the left, since the right end of the trash is being worked on.
-                        trash.appendleft(value)
-                        self.keyspace.trash_memory += value.accounted
-                        self.memory -= value.accounted
-                    else:
-                        budget -= size
+            bucket = buckets[-1]
+            values = bucket.values
+            if len(values) <= budget:
+                self.memory -= self.memory // len(buckets)
+                buckets.pop()
+                budget -= len(values) or 1
+                for value in values.values():
+                    if isinstance(value, Collection):
+                        budget -= self._put_aside(value)
+            else:
+                bucket.clocks.clear()
+                bucket.deadlines = None
+                while budget > 0 and values:
+                    value = values.popitem()[1]
+                    budget -= 1
+                    if isinstance(value, Collection):
+                        budget -= self._put_aside(value)
         return not buckets
+
+    def _put_aside(self, value: Collection) -> int:
+        """Keep a large value for later; how many elements go with one that is small."""
+        size = len(value)
+        if size <= LAZY_FREE_SIZE:
+            return size
+        # To the left, since the right end of the trash is being worked on.
+        self.keyspace.trash.appendleft(value)
+        self.keyspace.trash_memory += value.accounted
+        self.memory -= value.accounted
+        return 0
 
 
 class Database:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from node.server import Server
 
 SLICE_NS: Final = 700_000
-PORTION: Final = 256
+# Elements freed between two looks at the clock. Python gives memory back to the system a mebibyte
+# at a time, each once the last object in it is gone; of what was filled together the last few
+# objects are the last ones nearly everywhere, and then each may cost as much as hundreds before.
+LEAST_PORTION: Final = 4
+LARGEST_PORTION: Final = 256
+LONG_PORTION_NS: Final = 150_000
 
 
 class Reclamation(Component):
@@ -26,6 +31,7 @@ class Reclamation(Component):
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
         self._full = trio.Event()
+        self._portion = LARGEST_PORTION
         self.engine.keyspace.trash_filled = self._wake
 
     def _wake(self) -> None:
@@ -33,12 +39,28 @@ class Reclamation(Component):
 
     async def run(self) -> None:
         keyspace = self.engine.keyspace
-        clock = self.engine.clock
         while True:
             if not keyspace.trash:
                 self._full = trio.Event()
                 await self._full.wait()
-            until = clock.monotonic_ns() + SLICE_NS
-            while not keyspace.drain(PORTION) and clock.monotonic_ns() < until:
-                pass
+            self.free_slice()
             await trio.lowlevel.checkpoint()
+
+    def free_slice(self) -> None:
+        """Free what can be freed in a slice of time."""
+        keyspace = self.engine.keyspace
+        clock = self.engine.clock
+        now = clock.monotonic_ns()
+        until = now + SLICE_NS
+        portion = self._portion
+        while now < until:
+            started = now
+            if keyspace.drain(portion):
+                portion = LARGEST_PORTION
+                break
+            now = clock.monotonic_ns()
+            if now - started > LONG_PORTION_NS:
+                portion = max(LEAST_PORTION, portion // 2)
+            elif portion < LARGEST_PORTION:
+                portion += LEAST_PORTION
+        self._portion = portion

@@ -66,9 +66,13 @@ def scan_dict(source: dict[bytes, V], cursor: int, count: int) -> tuple[int, lis
 
 
 def drain_map(source: dict[bytes, V] | Table[V], budget: int) -> int:
-    """Destroy about `budget` elements, a small dict in one go; return how many."""
+    """Destroy up to `budget` elements; return how many."""
     if isinstance(source, Table):
         return source.drain(budget)
-    removed = len(source)
-    source.clear()
+    removed = min(len(source), budget)
+    if removed == len(source):
+        source.clear()
+    else:
+        for _ in range(removed):
+            source.popitem()
     return removed

@@ -352,7 +352,7 @@ class SortedSet(Collection):
         if count:
             removed = drain_map(self.scores, budget)
             if isinstance(order, list):
-                order.clear()
+                del order[count - removed :]
             else:
                 order.drop_last(removed)
             self.memory -= (self.memory - BASE_BYTES) * removed // count

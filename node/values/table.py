@@ -366,13 +366,20 @@ class Table(Generic[V]):
         return list(chosen)
 
     def drain(self, budget: int) -> int:
-        """Destroy entries, whole buckets of them, until `budget` is reached or nothing is left.
+        """Destroy entries until `budget` is reached or nothing is left.
 
         Returns the number destroyed.  What remains is an intact table.
         """
         removed = 0
         while removed < budget and self.count:
-            removed += len(self.pop_bucket())
+            bucket = self.buckets[-1]
+            if len(bucket) <= budget - removed:
+                removed += len(self.pop_bucket())
+                continue
+            for _ in range(budget - removed):
+                bucket.popitem()
+            self.count -= budget - removed
+            removed = budget
         return removed
 
     def pop_bucket(self) -> dict[bytes, V]:

@@ -81,9 +81,9 @@ def test_a_slice_ends_when_its_time_is_up(server: LocalServer) -> None:
     until = clock.monotonic_ns() + SLICE_NS
     assert expiration_of(server).expire_slice(db, until, 0.1)
     gone = 20_000 - db.count
-    # The clock is read once per bucket.
+    # The clock is read every few keys.
     assert 0 < gone < 7 * 200
-    assert server.clock.ns <= until + 100_000
+    assert server.clock.ns <= until + 200_000
 
 
 def test_empty_buckets_take_time_too(server: LocalServer) -> None:
