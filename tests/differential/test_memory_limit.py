@@ -47,7 +47,7 @@ HGETALL hash
 SADD set d
 SMOVE set other a
 SINTERSTORE other set
-SINTER set
+SINTERCARD 1 set
 SPOP nosuch
 ZADD zset 3 c
 ZINCRBY zset 1 a
