@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.differential.families import FAMILIES
 from tests.differential.grammar import Step, step
 from tests.differential.pair import Argv, Pair, as_multiset, compare, members_of, plain
+from tests.differential.test_clients import BLOCKING, PUBSUB, TRANSACTIONS, WAKING
 from tests.servers import Server
 from tests.wire import Error, Map, Reply, Set, Simple
 
@@ -228,6 +229,24 @@ def test_command_without_arguments_lists_every_command(node: Server) -> None:
         docs = client("COMMAND", "DOCS")
         assert isinstance(docs, Map)
         assert sorted(name for name, _ in docs.pairs if isinstance(name, bytes)) == listed
+
+
+# --- coverage ------------------------------------------------------------------------------------
+
+# What ends a connection or the server, or came with 7.2, is tested by itself.
+IN_NO_TABLE: Final = frozenset(
+    {b"quit", b"monitor", b"shutdown", b"client|no-touch", b"client|setinfo"}
+)
+
+
+def test_every_command_is_in_a_table(node: Server) -> None:
+    tables = [*FAMILIES.values(), TRANSACTIONS, PUBSUB, BLOCKING, WAKING]
+    compared = {
+        command.name.lower().replace(" ", "|").encode() for table in tables for command in table
+    }
+    listed = set(all_names(node))
+    containers = {name.partition(b"|")[0] for name in listed if b"|" in name}
+    assert listed - containers - compared == IN_NO_TABLE
 
 
 # --- keys of a request ---------------------------------------------------------------------------
