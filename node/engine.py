@@ -346,6 +346,8 @@ class Engine:
             session.out.append(reply.wire)
         elif type(reply) is bytes and len(reply) < CACHED_LENGTHS:
             session.out.append(BULK_HEADS[len(reply)] + reply + CRLF)
+        elif type(reply) is int:
+            session.out.append(b":%d\r\n" % reply)
         elif reply is not NO_REPLY:
             session.out.append(encode(reply, session.protocol))
 

@@ -430,23 +430,20 @@ class Hub:
             self.pending = []
             for connection in batch:
                 connection.marked = False
-                if not connection.closed:
-                    try:
-                        self._go_on(connection)
-                    except Exception:
-                        self._give_up(connection)
-
-    def _go_on(self, connection: Connection) -> None:
-        """Send what is queued; close, or take up what was kept back."""
-        session = connection.session
-        if session.out:
-            self._send(connection)
-        if session.killed or (session.closing and not connection.unsent):
-            self.drop(connection)
-        elif connection.backlog and session.blocked is None:
-            self._continue(connection)
-            connection.marked = True
-            self.pending.append(connection)
+                if connection.closed:
+                    continue
+                session = connection.session
+                try:
+                    if session.out:
+                        self._send(connection)
+                    if session.killed or (session.closing and not connection.unsent):
+                        self.drop(connection)
+                    elif connection.backlog and session.blocked is None:
+                        self._continue(connection)
+                        connection.marked = True
+                        self.pending.append(connection)
+                except Exception:
+                    self._give_up(connection)
 
     def _give_up(self, connection: Connection) -> None:
         """A bug outside of any handler: it costs one client its connection, not all of them."""
