@@ -299,7 +299,8 @@ class Config:
             directive = self.find(name)
             if directive is None:
                 if not refusal and not too_early:
-                    refusal = f"Unknown option or number of arguments for CONFIG SET - '{name}'"
+                    shown = name.partition("\0")[0]
+                    refusal = f"Unknown option or number of arguments for CONFIG SET - '{shown}'"
                 break
             if refusal or too_early:
                 continue
