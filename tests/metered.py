@@ -44,6 +44,7 @@ class Meter(Component, trio.abc.Instrument):
         return (GROUP,)
 
     async def run(self) -> None:
+        self._began = time.thread_time_ns()
         trio.lowlevel.add_instrument(self)
         await trio.sleep_forever()
 
