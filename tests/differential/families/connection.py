@@ -208,7 +208,7 @@ COMMANDS: Final = [
     Command("SLOWLOG", among(b"x", b"")),
     Command("TIME", check=shape),
     Command("MULTI"),
-    Command("EXEC", check=shape),
+    Command("EXEC", check=kind),
     Command("DISCARD"),
     Command("WATCH", some(any_key)),
     Command("UNWATCH"),
