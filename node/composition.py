@@ -86,7 +86,7 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
 )
 
 # Objects that may hold others, made and not yet freed, at which the collector looks at them.
-YOUNG_OBJECTS: Final = 1_000
+YOUNG_OBJECTS: Final = 250
 NEVER: Final = 1_000_000_000
 
 
@@ -111,7 +111,7 @@ def tune_collector() -> None:
     """Keep Python's cyclic collector away from the data.
 
     Values hold no cycles. New objects are looked at once (exceptions and tasks may make cycles),
-    in portions that take about a third of a millisecond; what is still used then is data, most
+    in portions that take well under a millisecond; what is still used then is data, most
     likely, and is not looked at again: walking even a part of it would stop the server for tens
     of milliseconds.
     """

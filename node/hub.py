@@ -39,8 +39,10 @@ LARGE_READ_SIZE: Final = 1024 * 1024
 WRITE_LIMIT: Final = 64 * 1024  # NET_MAX_WRITES_PER_EVENT: then others get their turn
 ACCEPTS_PER_EVENT: Final = 1000
 PATIENCE: Final = 0.001
-# How long one client, or all together, are served before others, or other tasks, get their turn.
+# How long clients are served before other tasks get their turn, and how long each of them is at
+# least, however much of that is left.
 TURN_NS: Final = 1_000_000
+SHARE_NS: Final = 250_000
 
 
 class Limits:
@@ -172,6 +174,7 @@ class Hub:
         self.poller: Poller = open_poller()
         self._listeners: dict[int, socket.socket] = {}
         self._serving = False
+        self._turn_end = 0  # monotonic nanoseconds
         self._rung = False
         # A byte in here wakes the loop when something is left to do that no socket tells of.
         self._bell, self._bell_rope = socket.socketpair()
@@ -253,11 +256,11 @@ class Hub:
         fd = self.poller.fileno()
         connections = self.connections
         idle = True
-        yielded = engine.clock.monotonic_ns()
+        self._begin_turn()
         while True:
             if idle:
                 await trio.lowlevel.wait_readable(fd)
-                yielded = engine.clock.monotonic_ns()
+                self._begin_turn()
             ready = poll(0 if self.pending else PATIENCE)
             if not ready and not self.pending:
                 idle = True
@@ -278,16 +281,19 @@ class Hub:
                 except Exception:
                     self._give_up(connection)
                 else:
-                    if engine.ended_ns - yielded > TURN_NS:
+                    if engine.ended_ns > self._turn_end:
                         self.flush()
                         await trio.lowlevel.checkpoint()
-                        yielded = engine.clock.monotonic_ns()
+                        self._begin_turn()
                         engine.begin_batch()
             self.flush()
             self._serving = False
-            if engine.ended_ns - yielded > TURN_NS:
+            if engine.ended_ns > self._turn_end:
                 await trio.lowlevel.checkpoint()
-                yielded = engine.clock.monotonic_ns()
+                self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        self._turn_end = self.engine.clock.monotonic_ns() + TURN_NS
 
     def _attend(self, fileno: int) -> None:
         """Something other than a client is ready: a listener, or the bell."""
@@ -350,7 +356,7 @@ class Hub:
         session = connection.session
         engine = self.engine
         execute = engine.execute
-        until = engine.ended_ns + TURN_NS
+        until = max(self._turn_end, engine.ended_ns + SHARE_NS)
         for i, argv in enumerate(requests):
             execute(session, argv)
             if session.blocked is not None or engine.ended_ns > until:
@@ -382,7 +388,7 @@ class Hub:
         session = connection.session
         backlog = connection.backlog
         engine = self.engine
-        until = engine.ended_ns + TURN_NS
+        until = max(self._turn_end, engine.ended_ns + SHARE_NS)
         while backlog and session.blocked is None:
             engine.execute(session, connection.take_up())
             if session.closing or session.killed:
@@ -420,9 +426,10 @@ class Hub:
 
     def flush(self) -> None:
         """Make the barriers true, then send what is pending, and go on with what was kept back."""
-        until = self.engine.ended_ns + TURN_NS
         rounds = 0
-        while self.pending and rounds < 16 and self.engine.ended_ns <= until:
+        while self.pending and rounds < 16:
+            if rounds and self.engine.ended_ns > self._turn_end:
+                return
             rounds += 1
             for barrier in self.barriers:
                 barrier()
