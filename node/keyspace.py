@@ -56,6 +56,9 @@ STILL_PAUSED: Final = 1 << 0  # CLIENT PAUSE
 # Average entries per bucket beyond which one more bucket is split, below which two are merged.
 SPLIT_LOAD: Final = 48
 MERGE_LOAD: Final = 12
+# A dict out of which keys go as others come grows to thrice the size that its entries need. With
+# more bytes per entry than this (twice the mean of one that only grew) it is made anew.
+SPACIOUS: Final = 70
 # RANDOMKEY accepts an entry with a chance in proportion to its bucket's size; no bucket gets
 # near this many entries, since the hash is keyed.
 LARGEST_BUCKET: Final = 192
@@ -530,6 +533,10 @@ class Database:
             keyspace.notify(EVENT_NEW, b"new", key, self.index)
         if self.count > self.size * SPLIT_LOAD:
             self._split()
+        values = bucket.values
+        if values.__sizeof__() > SPACIOUS * len(values) and len(values) > 16:
+            bucket.values = {**values}
+            bucket.clocks = {**bucket.clocks}
 
     def delete(self, key: bytes) -> bool:
         """Remove ``key`` without a word; True if it was there (expired or not)."""
@@ -618,10 +625,13 @@ class Database:
         assert key in bucket.values
         if bucket.deadlines is None:
             bucket.deadlines = {}
-        if key not in bucket.deadlines:
+        deadlines = bucket.deadlines
+        if key not in deadlines:
             self.volatile += 1
             self.memory += DEADLINE_MEMORY
-        bucket.deadlines[key] = deadline
+        deadlines[key] = deadline
+        if deadlines.__sizeof__() > SPACIOUS * len(deadlines) and len(deadlines) > 16:
+            bucket.deadlines = {**deadlines}
 
     def persist(self, key: bytes) -> bool:
         """Take ``key``'s deadline away; True if it had one."""
