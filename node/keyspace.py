@@ -57,8 +57,8 @@ STILL_PAUSED: Final = 1 << 0  # CLIENT PAUSE
 SPLIT_LOAD: Final = 48
 MERGE_LOAD: Final = 12
 # A dict out of which keys go as others come grows to thrice the size that its entries need. With
-# more bytes per entry than this (twice the mean of one that only grew) it is made anew.
-SPACIOUS: Final = 70
+# more bytes per entry than this (half as much again as one that only grew) it is made anew.
+SPACIOUS: Final = 60
 # RANDOMKEY accepts an entry with a chance in proportion to its bucket's size; no bucket gets
 # near this many entries, since the hash is keyed.
 LARGEST_BUCKET: Final = 192
