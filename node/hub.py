@@ -29,7 +29,6 @@ from node.resp import RequestParser, encode_error
 from node.session import (
     CLASS_NORMAL,
     CLASS_PUBSUB,
-    CLASS_REPLICA,
     GATE_SUBSCRIBED,
     Session,
 )
@@ -600,6 +599,3 @@ def format_address(address: object) -> bytes:
     if ":" in host:
         return b"[%b]:%d" % (host.encode(), port)
     return b"%b:%d" % (host.encode(), port)
-
-
-__all__ = ["CLASS_REPLICA", "Connection", "Hub", "Limits", "Statistics", "format_address"]
