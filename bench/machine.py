@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.servers import ROOT
+from tests.installation import ROOT
 
 
 def describe(ours: list[str], theirs: list[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 
-from tests.servers import ROOT, Server
+from tests.installation import ROOT
+from tests.servers import Server
 from tests.wire import Client
 
 

@@ -288,7 +288,7 @@ class Debugging(Component):
     def _digest_values(self, ctx: Session, argv: list[bytes]) -> Reply:
         digests: list[Reply] = []
         for name in argv[2:]:
-            value = _find(ctx.db, name)
+            value = ctx.db.stored(name)
             digest = bytes(SIZE)
             if value is not None:
                 digest = value_digest(value, ctx.db.deadline(name) is not None)
@@ -310,11 +310,11 @@ class Debugging(Component):
 
     def _object(self, ctx: Session, argv: list[bytes]) -> Reply:
         name = argv[2]
-        value = _find(ctx.db, name)
+        value = ctx.db.stored(name)
         if value is None:
             raise ReplyError(NO_SUCH_KEY)
         keyspace = self.engine.keyspace
-        used = ctx.db.bucket_of(name).clocks[name]
+        used = ctx.db.clock(name)
         form = value.encoding() if isinstance(value, Collection) else encoding(value)
         text = (
             f"Value at:0x{id(value):x} refcount:1 encoding:{form} "
@@ -325,7 +325,7 @@ class Debugging(Component):
 
     def _string_length(self, ctx: Session, argv: list[bytes]) -> Reply:
         name = argv[2]
-        value = _find(ctx.db, name)
+        value = ctx.db.stored(name)
         if value is None:
             raise ReplyError(NO_SUCH_KEY)
         if isinstance(value, Collection) or encoding(value) == "int":
@@ -343,12 +343,12 @@ class Debugging(Component):
         if not 0 <= number < len(databases):
             raise ReplyError(b"ERR Out of range database")
         buckets = databases[number].buckets
-        text = "[Dictionary HT]\n" + describe_table([len(bucket.values) for bucket in buckets])
+        text = "[Dictionary HT]\n" + describe_table([len(bucket.entries) for bucket in buckets])
         text += "[Expires HT]\n" + describe_table([_deadlines(bucket) for bucket in buckets])
         return Verbatim(text.encode())
 
     def _table_of_value(self, ctx: Session, argv: list[bytes]) -> Reply:
-        value = _find(ctx.db, argv[2])
+        value = ctx.db.stored(argv[2])
         if value is None:
             raise ReplyError(NO_SUCH_KEY)
         if isinstance(value, (Hash, Set, SortedSet)) and value.encoding() in (
@@ -406,11 +406,6 @@ def _leading_integer(text: bytes) -> int:
     return int(match[1]) if match is not None else 0
 
 
-def _find(db: Database, name: bytes) -> Value | None:
-    """The value of ``name``, even if it has expired."""
-    return db.bucket_of(name).values.get(name)
-
-
 def _deadlines(bucket: Bucket) -> int:
     return 0 if bucket.deadlines is None else len(bucket.deadlines)
 
@@ -418,8 +413,8 @@ def _deadlines(bucket: Bucket) -> int:
 def _key_digests(db: Database) -> Iterator[bytes]:
     for bucket in db.buckets:
         deadlines = bucket.deadlines or {}
-        for name, value in bucket.values.items():
-            yield key_digest(name, value, name in deadlines)
+        for name, entry in bucket.entries.items():
+            yield key_digest(name, entry.value, name in deadlines)
 
 
 def serialized_size(value: Value) -> int:

@@ -288,7 +288,7 @@ class Eviction(Component):
         while self._pool:
             best = self._pool.pop()
             bucket = best.db.bucket_of(best.key)
-            if best.key in bucket.values and (
+            if best.key in bucket.entries and (
                 not self._volatile
                 or (bucket.deadlines is not None and best.key in bucket.deadlines)
             ):
@@ -310,9 +310,9 @@ class Eviction(Component):
                 assert bucket.deadlines is not None
                 score = -bucket.deadlines[key]
             elif keyspace.lfu:
-                score = 255 - keyspace.lfu_decayed(bucket.clocks[key])
+                score = 255 - keyspace.lfu_decayed(bucket.entries[key].clock)
             else:
-                score = (keyspace.clock - bucket.clocks[key]) & 0xFFFFFF
+                score = (keyspace.clock - bucket.entries[key].clock) & 0xFFFFFF
             if len(pool) >= POOL_SIZE and score <= pool[0].score:
                 continue
             at = len(pool)
@@ -340,7 +340,7 @@ class Eviction(Component):
         at = self._cursors[db.index] % size if sparse else int(random() * size)
         for _ in range(VOLATILE_PASSES):
             bucket = buckets[at]
-            source = bucket.deadlines if self._volatile else bucket.values
+            source = bucket.deadlines if self._volatile else bucket.entries
             at += 1
             if at == size:
                 at = 0

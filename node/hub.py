@@ -1,12 +1,13 @@
-"""All client sockets, multiplexed by one trio task.
+"""All client sockets, multiplexed by one task.
 
-The hub owns a poller (epoll) with all sockets in it and waits for the poller's own descriptor
-through trio. Once awake it serves whatever is ready without any task switch, as Redis's event loop
-does: read what is there, execute it, and when all ready sockets have been read, send the replies.
-Between the two stand the *barriers*: what must be true before a client may read its reply (the
-append-only file is synced, say) is made true once for the whole batch.
+The hub owns a poller (epoll) with all sockets in it; the server's task waits for the poller's own
+descriptor through trio and then calls :meth:`Hub.serve`. Here nothing awaits: the hub serves
+whatever is ready without any task switch, as Redis's event loop does: read what is there, execute
+it, and when all ready sockets have been read, send the replies. Between the two stand the
+*barriers*: what must be true before a client may read its reply (the append-only file is synced,
+say) is made true once for the whole batch.
 
-While there is work the hub does not go back through trio for every batch. It polls again, waiting
+While there is work the hub does not go back to the task for every batch. It polls again, waiting
 up to a millisecond itself, since a busy client's next request is usually nearer than that; but it
 lets the other tasks run at least every millisecond.
 """
@@ -20,8 +21,6 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-
-import trio
 
 from node.engine import Engine
 from node.poller import READABLE, WRITABLE, Poller, open_poller
@@ -172,6 +171,8 @@ class Hub:
         self.greet: Callable[[Connection], bool] | None = None
         self.poller: Poller = open_poller()
         self._listeners: dict[int, socket.socket] = {}
+        # What the poller reported and has not been attended to yet.
+        self._ready: list[tuple[int, int]] = []
         self._serving = False
         self._turn_end = 0  # monotonic nanoseconds
         self._rung = False
@@ -248,51 +249,49 @@ class Hub:
 
     # The loop.
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
+    def fileno(self) -> int:
+        """The descriptor that is readable when :meth:`serve` has something to do."""
+        return self.poller.fileno()
+
+    def serve(self) -> bool:
+        """Serve clients for one turn; True when nobody wants anything any more."""
         engine = self.engine
-        poll = self.poller.poll
-        fd = self.poller.fileno()
-        connections = self.connections
-        idle = True
-        self._begin_turn()
+        self._turn_end = engine.clock.monotonic_ns() + TURN_NS
         while True:
-            if idle:
-                await trio.lowlevel.wait_readable(fd)
-                self._begin_turn()
-            ready = poll(0 if self.pending else PATIENCE)
-            if not ready and not self.pending:
-                idle = True
-                continue
-            idle = False
+            if not self._ready:
+                self._ready = self.poller.poll(0 if self.pending else PATIENCE)
+                if not self._ready and not self.pending:
+                    return True
             self._serving = True
             engine.begin_batch()
-            for fileno, events in ready:
-                connection = connections.get(fileno)
-                if connection is None:
-                    self._attend(fileno)
-                    continue
-                try:
-                    if events & WRITABLE and connection.unsent:
-                        self._transmit(connection)
-                    if events != WRITABLE:
-                        self._receive(connection)
-                except Exception:
-                    self._give_up(connection)
-                else:
-                    if engine.ended_ns > self._turn_end:
-                        self.flush()
-                        await trio.lowlevel.checkpoint()
-                        self._begin_turn()
-                        engine.begin_batch()
+            self._attend_ready()
             self.flush()
             self._serving = False
             if engine.ended_ns > self._turn_end:
-                await trio.lowlevel.checkpoint()
-                self._begin_turn()
+                return False
 
-    def _begin_turn(self) -> None:
-        self._turn_end = self.engine.clock.monotonic_ns() + TURN_NS
+    def _attend_ready(self) -> None:
+        """Read from what is ready; when the turn is over first, the rest waits for the next."""
+        engine = self.engine
+        connections = self.connections
+        ready = self._ready
+        self._ready = []
+        for i, (fileno, events) in enumerate(ready):
+            connection = connections.get(fileno)
+            if connection is None:
+                self._attend(fileno)
+                continue
+            try:
+                if events & WRITABLE and connection.unsent:
+                    self._transmit(connection)
+                if events != WRITABLE:
+                    self._receive(connection)
+            except Exception:
+                self._give_up(connection)
+            else:
+                if engine.ended_ns > self._turn_end:
+                    self._ready = ready[i + 1 :]
+                    return
 
     def _attend(self, fileno: int) -> None:
         """Something other than a client is ready: a listener, or the bell."""

@@ -2,13 +2,12 @@
 
 A database is a list of *buckets* that grows by linear hashing on Python's keyed hash of the key:
 one bucket is split or merged at a time, so that no insertion ever stops the server for a rehash,
-and a bucket is small enough to be walked in one go. A bucket holds three dicts side by side:
+and a bucket is small enough to be walked in one go. A bucket holds two dicts side by side:
 
-- ``values``: key -> value (``bytes``, ``bytearray`` or a ``Collection``),
-- ``clocks``: key -> when it was last used (LRU clock), or how often (LFU counter),
+- ``entries``: key -> :class:`Entry`, the value and when it was last used, or how often,
 - ``deadlines``: key -> Unix milliseconds at which it expires; None while no key of the bucket does.
 
-The address of a key is computed once and serves all three. Cursors of SCAN are positions in the
+The address of a key is computed once and serves both. Cursors of SCAN are positions in the
 order of bit-reversed hashes, in which a bucket is a contiguous interval however far the table has
 grown; that gives Redis's guarantee (what is there throughout is returned) for any sequence of
 splits and merges between two calls.
@@ -24,6 +23,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import mypyc_attr
 
 from node.values.collection import Collection, Limits
 from node.values.table import scan_buckets
@@ -63,10 +64,13 @@ SPACIOUS: Final = 60
 # near this many entries, since the hash is keyed.
 LARGEST_BUCKET: Final = 192
 
-# What a key costs beside the key and value objects: entries of two dicts at their average load,
-# and the bucket's share.
-ENTRY_MEMORY: Final = 88
+# What a key costs beside the key and value objects: its entry, and its place in the bucket's dict
+# at an average load. The account has the real size of that dict instead (``Bucket.room``).
+ENTRY_MEMORY: Final = 48
+PLACE_MEMORY: Final = 44
 DEADLINE_MEMORY: Final = 72
+# What a bucket costs beside its dicts' tables: itself, the dict's header, its place in the list.
+BUCKET_MEMORY: Final = 96
 
 # Collections with more elements than this are freed bit by bit (LAZYFREE_THRESHOLD).
 LAZY_FREE_SIZE: Final = 64
@@ -81,15 +85,29 @@ def object_memory(value: Value) -> int:
     return value.memory  # type: ignore[union-attr]
 
 
-class Bucket:
-    """The keys of one address."""
+@mypyc_attr(acyclic=True)
+class Entry:
+    """A key's value (``bytes``, ``bytearray`` or a ``Collection``) and its access clock.
 
-    __slots__ = ("values", "clocks", "deadlines")
+    The clock is that of LRU (seconds) or the counter of LFU (:meth:`Keyspace.lfu_used`).
+    """
+
+    __slots__ = ("value", "clock")
+
+    def __init__(self, value: Value, clock: int) -> None:
+        self.value = value
+        self.clock = clock
+
+
+class Bucket:
+    """The keys of one address. ``room`` is what the account has of its size, in bytes."""
+
+    __slots__ = ("entries", "deadlines", "room")
 
     def __init__(self) -> None:
-        self.values: dict[bytes, Value] = {}
-        self.clocks: dict[bytes, int] = {}
+        self.entries: dict[bytes, Entry] = {}
         self.deadlines: dict[bytes, int] | None = None
+        self.room = 0
 
 
 class Statistics:
@@ -239,7 +257,7 @@ class Keyspace:
         one.exchange(other)
         for db in (one, other):
             for key in db.waiters:
-                if key in db.bucket_of(key).values:
+                if key in db.bucket_of(key).entries:
                     self.ready.append((db, key))
                     self.pending = True
 
@@ -296,19 +314,19 @@ class Buckets:
         buckets = self.buckets
         while buckets and budget > 0:
             bucket = buckets[-1]
-            values = bucket.values
-            if len(values) <= budget:
+            entries = bucket.entries
+            if len(entries) <= budget:
                 self.memory -= self.memory // len(buckets)
                 buckets.pop()
-                budget -= len(values) or 1
-                for value in values.values():
+                budget -= len(entries) or 1
+                for entry in entries.values():
+                    value = entry.value
                     if isinstance(value, Collection):
                         budget -= self._put_aside(value)
             else:
-                bucket.clocks.clear()
                 bucket.deadlines = None
-                while budget > 0 and values:
-                    value = values.popitem()[1]
+                while budget > 0 and entries:
+                    value = entries.popitem()[1].value
                     budget -= 1
                     if isinstance(value, Collection):
                         budget -= self._put_aside(value)
@@ -338,6 +356,7 @@ class Database:
         "count",
         "volatile",
         "memory",
+        "room",
         "watches",
         "waiters",
         "expire_cursor",
@@ -352,7 +371,8 @@ class Database:
         self.size = 1  # buckets
         self.count = 0  # keys
         self.volatile = 0  # keys with a deadline
-        self.memory = 0
+        self.memory = 0  # bytes, all that follows from the data
+        self.room = 0  # bytes of it that are tables of buckets
         # Keys that clients WATCH -> their watches.
         self.watches: dict[bytes, dict[Watch, None]] = {}
         # Keys that clients are blocked on -> their waits, in order of arrival.
@@ -368,17 +388,17 @@ class Database:
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
-        value = bucket.values.get(key)
+        entry = bucket.entries.get(key)
         keyspace = self.keyspace
-        if value is not None:
+        if entry is not None:
             if bucket.deadlines is None or not self._is_due(bucket, key):
                 if keyspace.touching:
                     if keyspace.lfu:
-                        bucket.clocks[key] = keyspace.lfu_used(bucket.clocks[key])
+                        entry.clock = keyspace.lfu_used(entry.clock)
                     else:
-                        bucket.clocks[key] = keyspace.clock
+                        entry.clock = keyspace.clock
                 keyspace.statistics.hits += 1
-                return value
+                return entry.value
         keyspace.statistics.misses += 1
         if keyspace.notify_flags & EVENT_KEY_MISS:
             keyspace.notify(EVENT_KEY_MISS, b"keymiss", key, self.index)
@@ -390,25 +410,29 @@ class Database:
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
-        value = bucket.values.get(key)
-        if value is not None:
-            if bucket.deadlines is not None and self._is_due(bucket, key):
-                return None
-            keyspace = self.keyspace
-            if keyspace.touching:
-                if keyspace.lfu:
-                    bucket.clocks[key] = keyspace.lfu_used(bucket.clocks[key])
-                else:
-                    bucket.clocks[key] = keyspace.clock
-        return value
+        entry = bucket.entries.get(key)
+        if entry is None or (bucket.deadlines is not None and self._is_due(bucket, key)):
+            return None
+        keyspace = self.keyspace
+        if keyspace.touching:
+            if keyspace.lfu:
+                entry.clock = keyspace.lfu_used(entry.clock)
+            else:
+                entry.clock = keyspace.clock
+        return entry.value
 
     def peek(self, key: bytes) -> Value | None:
         """The value of ``key``; neither counted nor used. An expired key is not there."""
         bucket = self.bucket_of(key)
-        value = bucket.values.get(key)
-        if value is not None and bucket.deadlines is not None and self._is_due(bucket, key):
+        entry = bucket.entries.get(key)
+        if entry is None or (bucket.deadlines is not None and self._is_due(bucket, key)):
             return None
-        return value
+        return entry.value
+
+    def stored(self, key: bytes) -> Value | None:
+        """The value of ``key``, even if it has expired; neither counted nor used."""
+        entry = self.bucket_of(key).entries.get(key)
+        return None if entry is None else entry.value
 
     def bucket_of(self, key: bytes) -> Bucket:
         i = hash(key) & self.mask
@@ -466,25 +490,24 @@ class Database:
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
-        values = bucket.values
-        old = values.get(key)
-        if old is not None and bucket.deadlines is not None and key in bucket.deadlines:
+        entry = bucket.entries.get(key)
+        if entry is not None and bucket.deadlines is not None and key in bucket.deadlines:
             if self._is_due(bucket, key):
                 self.delete(key)  # where it was hidden only
-                old = None
+                entry = None
                 bucket = self.bucket_of(key)
-                values = bucket.values
             elif not keep_ttl:
                 self.persist(key)
-        values[key] = value
-        if old is None:
-            self._account_new(bucket, key, value)
+        if entry is None:
+            self._add(bucket, key, value)
             return
+        old = entry.value
+        entry.value = value
         keyspace = self.keyspace
         if not keyspace.lfu:
-            bucket.clocks[key] = keyspace.clock
+            entry.clock = keyspace.clock
         elif keyspace.touching:
-            bucket.clocks[key] = keyspace.lfu_used(bucket.clocks[key])
+            entry.clock = keyspace.lfu_used(entry.clock)
         if type(value) is bytes and type(old) is bytes:
             if len(value) != len(old):
                 self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
@@ -507,17 +530,19 @@ class Database:
         i = hash(key) & self.mask
         if i >= self.size:
             i &= self.mask >> 1
-        values = self.buckets[i].values
-        old = values[key]
-        values[key] = value
+        entry = self.buckets[i].entries[key]
+        old = entry.value
+        entry.value = value
         if type(value) is not bytes or type(old) is not bytes:
             self.memory += object_memory(value) - object_memory(old)
         elif len(value) != len(old):
             self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
 
-    def _account_new(self, bucket: Bucket, key: bytes, value: Value) -> None:
+    def _add(self, bucket: Bucket, key: bytes, value: Value) -> None:
+        """Store a key that is not there."""
         keyspace = self.keyspace
-        bucket.clocks[key] = keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock
+        entries = bucket.entries
+        entries[key] = Entry(value, keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock)
         self.count += 1
         if type(value) is bytes:
             memory = (len(value) + 48) & ~15
@@ -533,10 +558,20 @@ class Database:
             keyspace.notify(EVENT_NEW, b"new", key, self.index)
         if self.count > self.size * SPLIT_LOAD:
             self._split()
-        values = bucket.values
-        if values.__sizeof__() > SPACIOUS * len(values) and len(values) > 16:
-            bucket.values = {**values}
-            bucket.clocks = {**bucket.clocks}
+            entries = bucket.entries
+        room = entries.__sizeof__() + BUCKET_MEMORY
+        if room != bucket.room:
+            if room > SPACIOUS * len(entries) and len(entries) > 16:
+                bucket.entries = {**entries}
+            self._measure(bucket)
+
+    def _measure(self, bucket: Bucket) -> None:
+        """Account for the size that ``bucket`` has by now."""
+        entries = bucket.entries
+        room = entries.__sizeof__() + BUCKET_MEMORY if entries else 0
+        self.memory += room - bucket.room
+        self.room += room - bucket.room
+        bucket.room = room
 
     def delete(self, key: bytes) -> bool:
         """Remove ``key`` without a word; True if it was there (expired or not)."""
@@ -549,16 +584,19 @@ class Database:
     def take(self, key: bytes) -> Value | None:
         """Remove ``key`` without a word and hand its value over, to be put elsewhere."""
         bucket = self.bucket_of(key)
-        value = bucket.values.pop(key, None)
-        if value is None:
+        entry = bucket.entries.pop(key, None)
+        if entry is None:
             return None
-        del bucket.clocks[key]
+        value = entry.value
         deadlines = bucket.deadlines
         if deadlines is not None and deadlines.pop(key, None) is not None:
             self._forget_deadline(bucket)
         self.count -= 1
         memory = value.accounted if isinstance(value, Collection) else object_memory(value)
         self.memory -= ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        if not bucket.entries:
+            bucket.entries = {}
+            self._measure(bucket)
         if self.count < self.size * MERGE_LOAD and self.size > 1:
             self._merge()
         return value
@@ -606,11 +644,11 @@ class Database:
 
     def clock(self, key: bytes) -> int:
         """The access clock (LFU: counter) of ``key``, which must be there."""
-        return self.bucket_of(key).clocks[key]
+        return self.bucket_of(key).entries[key].clock
 
     def set_clock(self, key: bytes, clock: int) -> None:
         """Set what :meth:`clock` returns."""
-        self.bucket_of(key).clocks[key] = clock
+        self.bucket_of(key).entries[key].clock = clock
 
     # Deadlines.
 
@@ -622,7 +660,7 @@ class Database:
     def set_deadline(self, key: bytes, deadline: int) -> None:
         """Let ``key``, which must be there, expire at ``deadline`` (Unix milliseconds)."""
         bucket = self.bucket_of(key)
-        assert key in bucket.values
+        assert key in bucket.entries
         if bucket.deadlines is None:
             bucket.deadlines = {}
         deadlines = bucket.deadlines
@@ -656,12 +694,13 @@ class Database:
     def keys(self) -> Iterator[bytes]:
         """All keys, expired ones included; the database must not change meanwhile."""
         for bucket in self.buckets:
-            yield from bucket.values
+            yield from bucket.entries
 
     def items(self) -> Iterator[tuple[bytes, Value]]:
         """All (key, value), expired ones included; the database must not change meanwhile."""
         for bucket in self.buckets:
-            yield from bucket.values.items()
+            for key, entry in bucket.entries.items():
+                yield key, entry.value
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
         """About ``count`` keys from ``cursor`` on, and the next cursor (0: the walk is over).
@@ -670,7 +709,7 @@ class Database:
         Expired keys are among them. A sparse table is walked in bounded steps too.
         """
         buckets = self.buckets
-        return scan_buckets(lambda i: buckets[i].values, self.mask, self.size, cursor, count)
+        return scan_buckets(lambda i: buckets[i].entries, self.mask, self.size, cursor, count)
 
     def random_key(self) -> bytes | None:
         """A key, each with the same chance, expired ones included; None when there is none."""
@@ -679,10 +718,10 @@ class Database:
         rng = self.keyspace.random
         bound = LARGEST_BUCKET if self.size > 1 else self.count
         while True:
-            values = self.buckets[int(rng.random() * self.size)].values
+            entries = self.buckets[int(rng.random() * self.size)].entries
             i = int(rng.random() * bound)
-            if i < len(values):
-                return _nth(values, i)
+            if i < len(entries):
+                return next(islice(entries, i, None))
 
     # Growing and shrinking.
 
@@ -691,21 +730,19 @@ class Database:
         bucket = self.buckets[self.size - half]
         upper = self.size
         mask = self.mask
-        parts = [Bucket(), Bucket()]
-        deadlines = bucket.deadlines
-        for key, value in bucket.values.items():
-            part = parts[(hash(key) & mask) == upper]
-            part.values[key] = value
-            part.clocks[key] = bucket.clocks[key]
-            if deadlines is not None and key in deadlines:
-                if part.deadlines is None:
-                    part.deadlines = {}
-                part.deadlines[key] = deadlines[key]
+        parts: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
+        for key, entry in bucket.entries.items():
+            parts[(hash(key) & mask) == upper][key] = entry
         # The bucket object stays: whoever has just looked it up goes on with it.
-        bucket.values = parts[0].values
-        bucket.clocks = parts[0].clocks
-        bucket.deadlines = parts[0].deadlines
-        self.buckets.append(parts[1])
+        other = Bucket()
+        bucket.entries, other.entries = parts
+        deadlines = bucket.deadlines
+        if deadlines is not None:
+            bucket.deadlines = {k: v for k, v in deadlines.items() if k in bucket.entries} or None
+            other.deadlines = {k: v for k, v in deadlines.items() if k in other.entries} or None
+        self._measure(bucket)
+        self._measure(other)
+        self.buckets.append(other)
         self.size += 1
         if self.size > mask:
             self.mask = mask * 2 + 1
@@ -716,8 +753,10 @@ class Database:
         upper = self.buckets.pop()
         self.size -= 1
         lower = self.buckets[self.size - ((self.mask + 1) >> 1)]
-        lower.values.update(upper.values)
-        lower.clocks.update(upper.clocks)
+        lower.entries.update(upper.entries)
+        upper.entries = {}
+        self._measure(upper)
+        self._measure(lower)
         if upper.deadlines is not None:
             if lower.deadlines is None:
                 lower.deadlines = upper.deadlines
@@ -732,6 +771,7 @@ class Database:
         self.count, other.count = other.count, self.count
         self.volatile, other.volatile = other.volatile, self.volatile
         self.memory, other.memory = other.memory, self.memory
+        self.room, other.room = other.room, self.room
         self.expire_cursor, other.expire_cursor = other.expire_cursor, self.expire_cursor
 
     def touch_watched(self, replacement: Database | None) -> None:
@@ -742,8 +782,8 @@ class Database:
         """
         now = self.keyspace.now
         for key, watches in list(self.watches.items()):
-            here = key in self.bucket_of(key).values
-            there = replacement is not None and key in replacement.bucket_of(key).values
+            here = key in self.bucket_of(key).entries
+            there = replacement is not None and key in replacement.bucket_of(key).entries
             if not here and not there:
                 continue
             expired = False
@@ -759,7 +799,7 @@ class Database:
 
     def _tell_watchers(self, key: bytes) -> None:
         """``key`` has changed: the transactions of those who watch it fail."""
-        gone = key not in self.bucket_of(key).values
+        gone = key not in self.bucket_of(key).entries
         for watch in list(self.watches[key]):
             if watch.expired and gone:
                 # It had expired when the client began to watch it: now it is deleted as well.
@@ -782,9 +822,6 @@ class Database:
         self.count = 0
         self.volatile = 0
         self.memory = 0
+        self.room = 0
         self.expire_cursor = 0
         return count
-
-
-def _nth(values: dict[bytes, Value], i: int) -> bytes:
-    return next(islice(values, i, None))

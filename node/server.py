@@ -225,13 +225,21 @@ class Server:
                     nursery.start_soon(component.run)
                 nursery.start_soon(self._run_timers)
                 nursery.start_soon(self._run_ticks)
-                nursery.start_soon(self.hub.run)
+                nursery.start_soon(self._serve_clients)
                 if ready is not None:
                     ready()
                 await self._stop.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self.hub.close()
+
+    async def _serve_clients(self) -> None:
+        hub = self.hub
+        while True:
+            if hub.serve():
+                await trio.lowlevel.wait_readable(hub.fileno())
+            else:
+                await trio.lowlevel.checkpoint()
 
     def stop(self) -> None:
         """End :meth:`run`, from any task."""

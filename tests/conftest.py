@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from tests.servers import Server, node_command, oracle_command
+from tests.installation import compiled, stale_modules
+from tests.servers import PACKAGES, Server, node_command, oracle_command
 from tests.wire import Client
 
 StartServer = Callable[..., Server]
@@ -29,6 +30,21 @@ settings.register_profile("deep", settings.get_profile("quick"), max_examples=50
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")
 )
+
+
+def pytest_report_header() -> str:
+    """Says what is under test, and refuses to test something else than the checkout."""
+    if PACKAGES is None:
+        return "sentrio: the checkout, interpreted"
+    stale = stale_modules(PACKAGES)
+    if stale:
+        pytest.exit(
+            f"the installed sentrio is not this checkout's ({', '.join(stale[:5])}): "
+            "pip install it again, or with -e",
+            returncode=4,
+        )
+    return f"sentrio: {PACKAGES}, {'compiled' if compiled(PACKAGES) else 'interpreted'}"
+
 
 _running: list[Server] = []
 LOG_TAIL = 4000

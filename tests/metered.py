@@ -1,6 +1,6 @@
 """`sentrio node` with a meter: how long, in processor time, a task holds the loop at most.
 
-Started as `python -m tests.metered DIRECTIVES`. While one task runs, nobody else is served, so the
+While one task runs, nobody else is served, so the
 longest run of a task is the longest that a client waits because of the server; unlike the time on
 the clock it does not depend on what else the machine does. The meter adds the command LONGESTRUN,
 which returns the microseconds and the task's name since it was last asked.
@@ -25,10 +25,17 @@ from node.resp import Reply
 from node.server import Server
 from node.session import Session
 from tests import servers
+from tests.installation import ROOT
 from tests.wire import Client
 
 GROUP: Final = Group("server")
-COMMAND: Final = [sys.executable, "-m", "tests.metered"]
+# The checkout comes last, so that the rest is what is installed.
+START: Final = f"""
+import runpy, sys
+sys.path.append({str(ROOT)!r})
+runpy.run_module("tests.metered", run_name="__main__")
+"""
+COMMAND: Final = [sys.executable, "-c", START]
 
 
 class Meter(Component, trio.abc.Instrument):

@@ -13,9 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.installation import ROOT, installed_packages
 from tests.wire import PONG, Client, Closed, Error
 
-ROOT = Path(__file__).resolve().parent.parent
+# The program under test: the installed one, with its compiled core, unless there is none.
+PACKAGES = installed_packages()
 START_LIMIT = 30.0
 STOP_LIMIT = 15.0
 
@@ -37,7 +39,9 @@ def oracle_command() -> list[str] | None:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a server process: the checkout's modules come first."""
+    """The environment of a server process: the checkout's modules where none are installed."""
+    if PACKAGES is not None:
+        return dict(os.environ)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 

@@ -316,7 +316,7 @@ def list_keys(ctx: Session, argv: list[bytes]) -> Reply:
     match = None if argv[1] == b"*" else pattern.compile(argv[1])
     found: list[bytes] = []
     for bucket in ctx.db.buckets:
-        names = bucket.values if match is None else filter(match, bucket.values)
+        names = bucket.entries if match is None else filter(match, bucket.entries)
         deadlines = bucket.deadlines
         if deadlines is None:
             found.extend(names)

@@ -14,7 +14,7 @@ from node.commands.arguments import SYNTAX_ERROR, find_untouched, help_reply, in
 from node.component import Component
 from node.eviction import clients_memory
 from node.information import Fields, Section
-from node.keyspace import DEADLINE_MEMORY, ENTRY_MEMORY, object_memory
+from node.keyspace import DEADLINE_MEMORY, ENTRY_MEMORY, PLACE_MEMORY, object_memory
 from node.resp import OK, Map, Reply, ReplyError, Verbatim
 from node.session import Session
 from node.usage import (
@@ -85,7 +85,7 @@ class Memory(Component):
         """Bytes of :meth:`used` that are neither keys nor values."""
         total = clients_memory(self.engine)
         for db in self.engine.keyspace.databases:
-            total += db.count * ENTRY_MEMORY + db.volatile * DEADLINE_MEMORY
+            total += db.room + db.count * ENTRY_MEMORY + db.volatile * DEADLINE_MEMORY
         return total
 
     def _collect(self) -> Fields:
@@ -150,7 +150,7 @@ class Memory(Component):
         value = find_untouched(ctx.db, name)
         if value is None:
             return None
-        size = object_memory(name) + ENTRY_MEMORY + object_memory(value)
+        size = object_memory(name) + ENTRY_MEMORY + PLACE_MEMORY + object_memory(value)
         if ctx.db.deadline(name) is not None:
             size += DEADLINE_MEMORY
         return size
@@ -184,7 +184,7 @@ class Memory(Component):
         for db in keyspace.databases:
             if db.count:
                 tables = [
-                    *(b"overhead.hashtable.main", db.count * ENTRY_MEMORY),
+                    *(b"overhead.hashtable.main", db.room + db.count * ENTRY_MEMORY),
                     *(b"overhead.hashtable.expires", db.volatile * DEADLINE_MEMORY),
                 ]
                 items += (b"db.%d" % db.index, Map(tables))

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import ItemsView, Iterable, Iterator
 from math import inf, nextafter
 from random import Random
+from typing import Any
 
 from node.values.collection import ALIGNED, DICT_BYTES, OBJECT_BYTES, SMALL, Collection, Limits
 from node.values.elements import (
@@ -103,11 +104,12 @@ class SortedSet(Collection):
             elif score == 0.0:
                 # A listpack stores whole numbers as integers, so -0 loses its sign there.
                 score = 0.0
-        scores[member] = score
+        shared: Any = score  # one object for both structures, compiled too
+        scores[member] = shared
         if isinstance(order, list):
-            insort(order, (score, member))
+            insort(order, (shared, member))
         else:
-            order.add((score, member))
+            order.add((shared, member))
         count = len(scores)
         self.memory += (
             ((len(member) + OBJECT_BYTES) & ALIGNED)
@@ -126,9 +128,10 @@ class SortedSet(Collection):
         order = self.order
         if score == 0.0 and self.compact:
             score = 0.0
+        shared: Any = score
         if isinstance(order, list):
             index = bisect_left(order, (old, member))
-            entry = (score, order[index][1])
+            entry = (shared, order[index][1])
             if (index == 0 or order[index - 1] < entry) and (
                 index == len(order) - 1 or entry < order[index + 1]
             ):
@@ -137,8 +140,8 @@ class SortedSet(Collection):
                 del order[index]
                 insort(order, entry)
         else:
-            order.move((old, member), score)
-        self.scores[member] = score
+            order.move((old, member), shared)
+        self.scores[member] = shared
 
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""

@@ -34,6 +34,22 @@ def overwritten() -> Requests:
     yield from strings(120_000, 3, 80, seed=2)
 
 
+def refilled() -> Requests:
+    """Keys come and go: half of them are deleted, and as many others stored, again and again."""
+    rng = random.Random(3)
+    there = list(range(150_000))
+    for n in there:
+        yield [b"SET", b"key:%012d" % n, b"%d" % n]
+    for first in range(1, 6):
+        rng.shuffle(there)
+        for at in range(len(there) // 2):
+            yield [b"DEL", b"key:%012d" % there[at]]
+            there[at] = first * 150_000 + at
+            if at % 2:
+                yield [b"SET", b"key:%012d" % there[at - 1], b"%d" % at]
+                yield [b"SET", b"key:%012d" % there[at], b"%d" % at]
+
+
 def appended() -> Requests:
     """Strings that are changed in place."""
     for n in range(60_000):
@@ -81,6 +97,7 @@ MIXES: Final[dict[str, Callable[[], Requests]]] = {
     "strings": lambda: strings(100_000, 1, 500),
     "large strings": lambda: strings(6_000, 500, 20_000),
     "overwritten": overwritten,
+    "refilled": refilled,
     "appended": appended,
     "small collections": small_collections,
     "tiny collections": tiny_collections,

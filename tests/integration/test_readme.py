@@ -6,7 +6,8 @@ import re
 import subprocess
 
 from tests.conftest import require_program
-from tests.servers import ROOT, Server
+from tests.installation import ROOT
+from tests.servers import Server
 
 PROMPT = re.compile(r"^127\.0\.0\.1:6379(?:\[\d+\])?(?:\(TX\))?> ", re.MULTILINE)
 

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from node.keyspace import (
+    BUCKET_MEMORY,
     EVENT_EXPIRED,
     EVENT_GENERIC,
     EVENT_STRING,
@@ -28,21 +29,24 @@ def check(db: Database) -> None:
     """The invariants of a database."""
     assert len(db.buckets) == db.size
     assert (db.mask + 1) // 2 <= db.size <= db.mask + 1
-    count = volatile = 0
+    count = volatile = room = 0
     for i, bucket in enumerate(db.buckets):
-        assert bucket.values.keys() == bucket.clocks.keys()
-        count += len(bucket.values)
+        entries = bucket.entries
+        count += len(entries)
+        assert bucket.room == (entries.__sizeof__() + BUCKET_MEMORY if entries else 0)
+        room += bucket.room
         if bucket.deadlines is not None:
             assert bucket.deadlines
-            assert bucket.deadlines.keys() <= bucket.values.keys()
+            assert bucket.deadlines.keys() <= entries.keys()
             volatile += len(bucket.deadlines)
-        for key in bucket.values:
+        for key in entries:
             at = hash(key) & db.mask
             if at >= db.size:
                 at &= db.mask >> 1
             assert at == i
     assert count == db.count
     assert volatile == db.volatile
+    assert room == db.room
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -59,7 +63,7 @@ def test_random_changes_keep_the_invariants(seed: int) -> None:
         if action < 0.5:
             model[key] = b"v" * rng.randrange(100)
             keep = rng.random() < 0.3
-            if not keep or key not in db.bucket_of(key).values:
+            if not keep or key not in db.bucket_of(key).entries:
                 deadlines.pop(key, None)
             db.put(key, model[key], keep)
         elif action < 0.8 or (step // 2000) % 2 == 1:
@@ -140,9 +144,8 @@ def test_a_sparse_database_is_scanned_in_bounded_steps() -> None:
         db.put(b"%d" % i, b"")
     # Emptied behind the back of the merging, as expiry of one region would leave it.
     for bucket in db.buckets[1:]:
-        db.count -= len(bucket.values)
-        bucket.values = {}
-        bucket.clocks = {}
+        db.count -= len(bucket.entries)
+        bucket.entries = {}
     cursor, calls, found = 0, 0, 0
     while True:
         cursor, keys = db.scan(cursor, 10)
@@ -158,7 +161,7 @@ def test_random_key_is_uniform() -> None:
     db = make_keyspace(7).databases[0]
     for i in range(1000):
         db.put(b"%d" % i, b"")
-    assert max(len(bucket.values) for bucket in db.buckets) < LARGEST_BUCKET
+    assert max(len(bucket.entries) for bucket in db.buckets) < LARGEST_BUCKET
     counts = Counter(db.random_key() for _ in range(100_000))
     assert len(counts) == 1000
     chi = sum((count - 100) ** 2 / 100 for count in counts.values())

@@ -115,6 +115,6 @@ def test_memory_is_accounted_to_the_byte(
         expected = 0
         if value is not None:
             assert not isinstance(value, bytes | bytearray)
-            expected = ((len(b"key") + 48) & ~15) + ENTRY_MEMORY + value.memory
+            expected = ((len(b"key") + 48) & ~15) + ENTRY_MEMORY + value.memory + db.room
             assert len(value)
         assert db.memory == expected

@@ -32,7 +32,7 @@ def server() -> Iterator[LocalServer]:
 
 def measure(db: Database) -> int:
     """What the account must say, counted anew."""
-    total = db.volatile * DEADLINE_MEMORY
+    total = db.room + db.volatile * DEADLINE_MEMORY
     for key, value in db.items():
         total += object_memory(key) + ENTRY_MEMORY + object_memory(value)
         if isinstance(value, Collection):

@@ -33,7 +33,7 @@ def stored_memory(server: LocalServer) -> int:
     """What the books should say: every key and value counted anew."""
     total = 0
     for db in server.keyspace.databases:
-        total += db.volatile * DEADLINE_MEMORY
+        total += db.room + db.volatile * DEADLINE_MEMORY
         for key, value in db.items():
             total += object_memory(key) + ENTRY_MEMORY + object_memory(value)
     return total
