@@ -353,10 +353,9 @@ class Hub:
     def _execute(self, connection: Connection, requests: list[list[bytes]]) -> None:
         session = connection.session
         engine = self.engine
-        execute = engine.execute
         until = max(self._turn_end, engine.ended_ns + SHARE_NS)
         for i, argv in enumerate(requests):
-            execute(session, argv)
+            engine.execute(session, argv)
             if session.blocked is not None or engine.ended_ns > until:
                 connection.keep_back(requests[i + 1 :])
                 return

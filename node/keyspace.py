@@ -21,13 +21,12 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
 from node.values.collection import Collection, Limits
-from node.values.table import scan_buckets
+from node.values.table import nth_key, scan_buckets
 
 if TYPE_CHECKING:
     from node.blocking import Wait
@@ -721,7 +720,7 @@ class Database:
             entries = self.buckets[int(rng.random() * self.size)].entries
             i = int(rng.random() * bound)
             if i < len(entries):
-                return next(islice(entries, i, None))
+                return nth_key(entries, i)
 
     # Growing and shrinking.
 

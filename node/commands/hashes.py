@@ -90,9 +90,8 @@ def _set_several(value: Hash, argv: list[bytes]) -> int:
     """Set the fields that ``argv`` has from its third word on; how many are new."""
     created = 0
     value.expect((len(argv) - 2) // 2)
-    set_field = value.set
     for at in range(2, len(argv), 2):
-        if set_field(argv[at], argv[at + 1]):
+        if value.set(argv[at], argv[at + 1]):
             created += 1
     return created
 

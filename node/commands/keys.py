@@ -88,10 +88,10 @@ def exists(ctx: Session, argv: list[bytes]) -> Reply:
     tips=["request_policy:multi_shard", "response_policy:agg_sum"],
 )
 def touch(ctx: Session, argv: list[bytes]) -> Reply:
-    find = ctx.db.find
+    db = ctx.db
     found = 0
     for name in argv[1:]:
-        if find(name) is not None:
+        if db.find(name) is not None:
             found += 1
     return found
 

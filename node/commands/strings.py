@@ -384,10 +384,10 @@ def get_and_expire(ctx: Session, argv: list[bytes]) -> Reply:
     tips=["request_policy:multi_shard"],
 )
 def get_many(ctx: Session, argv: list[bytes]) -> Reply:
-    find = ctx.db.find
+    db = ctx.db
     replies: list[Reply] = []
     for name in argv[1:]:
-        value = find(name)
+        value = db.find(name)
         if type(value) is bytes:
             replies.append(value)
         elif type(value) is bytearray:
@@ -428,9 +428,9 @@ def set_many(ctx: Session, argv: list[bytes]) -> Reply:
 def set_many_if_missing(ctx: Session, argv: list[bytes]) -> Reply:
     if not len(argv) & 1:
         raise ReplyError(b"ERR wrong number of arguments for 'msetnx' command")
-    find = ctx.db.find_for_write
+    db = ctx.db
     for at in range(1, len(argv), 2):
-        if find(argv[at]) is not None:
+        if db.find_for_write(argv[at]) is not None:
             return 0
     _put_many(ctx, argv)
     return 1
@@ -438,12 +438,10 @@ def set_many_if_missing(ctx: Session, argv: list[bytes]) -> Reply:
 
 def _put_many(ctx: Session, argv: list[bytes]) -> None:
     db = ctx.db
-    put = db.put
-    changed = db.changed
     for at in range(1, len(argv), 2):
         name = argv[at]
-        put(name, argv[at + 1])
-        changed(name, None, EVENT_STRING, b"set")
+        db.put(name, argv[at + 1])
+        db.changed(name, None, EVENT_STRING, b"set")
 
 
 # Counters.

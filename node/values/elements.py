@@ -6,12 +6,11 @@ so would counting through it for a random element.
 
 from __future__ import annotations
 
-from itertools import islice
 from random import Random
 from typing import TypeVar
 
 from node.values.collection import DICT_STEP, SMALL
-from node.values.table import ENTRY_BYTES, LOAD, Table, scan_bucket
+from node.values.table import ENTRY_BYTES, LOAD, Table, nth_key, scan_bucket
 
 V = TypeVar("V")
 
@@ -31,7 +30,7 @@ def random_key(source: dict[bytes, V] | Table[V], rng: Random) -> bytes:
     count = len(source)
     if count == 0:
         raise IndexError("random element of an empty value")
-    return next(islice(source, int(rng.random() * count), None))
+    return nth_key(source, int(rng.random() * count))
 
 
 def random_keys(source: dict[bytes, V] | Table[V], rng: Random, n: int) -> list[bytes]:

@@ -111,9 +111,8 @@ class Set(Collection):
     def update(self, members: Iterable[bytes]) -> int:
         """Add all members and return how many are new."""
         before = len(self.elements)
-        add = self.add
         for member in members:
-            add(member)
+            self.add(member)
         return len(self.elements) - before
 
     @classmethod

@@ -120,6 +120,14 @@ def scan_buckets(
             return position, keys
 
 
+def nth_key(bucket: dict[bytes, V], n: int) -> bytes:
+    """Return the key at a position of the dict's order, walking from the nearer end."""
+    behind = len(bucket) - 1 - n
+    if behind < n:
+        return next(islice(reversed(bucket), behind, None))
+    return next(islice(bucket, n, None))
+
+
 class Table(Generic[V]):
     """A map from bytes to V with bounded work per operation, stable scans and uniform sampling.
 
@@ -326,7 +334,7 @@ class Table(Generic[V]):
         buckets = self.buckets
         if self.size == 1:
             bucket = buckets[0]
-            return next(islice(bucket, int(rng.random() * count), None))
+            return nth_key(bucket, int(rng.random() * count))
         half = (self.mask + 1) >> 1
         split = self.size - half
         mean = count / (half + half)
@@ -352,7 +360,7 @@ class Table(Generic[V]):
                 rows += excess
                 self.peak = rows
             elif row < len(bucket):
-                return next(islice(bucket, row, None))
+                return nth_key(bucket, row)
 
     def sample(self, rng: Random, n: int) -> list[bytes]:
         """Return n distinct keys, or all when there are fewer; every subset is equally likely."""
