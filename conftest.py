@@ -1,10 +1,16 @@
-"""Lets the tests find each other, behind whatever is installed: the program tested is the installed
-one, with its compiled core, if there is one.
+"""Lets the tests find each other, and what they test.
+
+That is the installed program, with its compiled core, if there is one, and otherwise this checkout;
+with ``SENTRIO_TEST_CHECKOUT=1`` it is the checkout in any case.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))
+if os.environ.get("SENTRIO_TEST_CHECKOUT") == "1":
+    sys.path.insert(0, str(Path(__file__).parent))
+else:
+    sys.path.append(str(Path(__file__).parent))

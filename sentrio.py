@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 import trio
 
-from node import process
+from node import engine, process
 from node.clock import SystemClock
 from node.composition import compose, tune_collector
 from node.config import (
@@ -83,7 +83,8 @@ def run_node(arguments: Sequence[str]) -> int:
         click.echo(
             f"Sentrio server v={SENTRIO_VERSION} redis_version={REDIS_VERSION} "
             f"bits={64 if sys.maxsize > 2**32 else 32} "
-            f"python={'.'.join(map(str, sys.version_info[:3]))}"
+            f"python={'.'.join(map(str, sys.version_info[:3]))} "
+            f"core={'interpreted' if engine.__file__.endswith('.py') else 'compiled'}"
         )
         return 0
     if first in ("-h", "--help"):

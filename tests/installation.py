@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import distributions
 from pathlib import Path
@@ -13,8 +14,11 @@ PACKAGES = ("node", "cluster", "sentinel")
 def installed_packages() -> Path | None:
     """The folder with the installed packages; None where this Python has none but the checkout.
 
-    An editable install counts: its folder holds a pointer to the checkout.
+    An editable install counts: its folder holds a pointer to the checkout. With
+    ``SENTRIO_TEST_CHECKOUT=1`` none does.
     """
+    if os.environ.get("SENTRIO_TEST_CHECKOUT") == "1":
+        return None
     elsewhere = [path for path in sys.path if Path(path).resolve() != ROOT]
     for found in distributions(name="sentrio", path=elsewhere):
         return Path(str(found.locate_file(""))).resolve()
