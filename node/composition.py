@@ -39,6 +39,7 @@ from node.connection import Connections
 from node.debugging import Debugging
 from node.eviction import Eviction
 from node.expiration import Expiration
+from node.files import SYSTEM_FILES, Files
 from node.latency import Latency
 from node.log import Log
 from node.monitor import Monitor
@@ -96,6 +97,7 @@ def compose(
     clock: Clock,
     network: Network,
     further: Sequence[Callable[[Server], Component]] = (),
+    files: Files = SYSTEM_FILES,
 ) -> Server:
     """A server with everything that a data node has, and ``further`` components after that."""
 
@@ -104,7 +106,7 @@ def compose(
             server.engine.install_group(group)
         return [make(server) for make in (*COMPONENTS, *further)]
 
-    return Server(config, log, clock, network, build)
+    return Server(config, log, clock, network, build, files)
 
 
 def tune_collector() -> None:

@@ -15,6 +15,7 @@ from node.command import Command
 from node.component import Component
 from node.config import Config, ConfigError
 from node.engine import STAGE_SHUTDOWN, Engine
+from node.files import SYSTEM_FILES, Files
 from node.hub import Hub
 from node.keyspace import Keyspace
 from node.log import Log
@@ -61,11 +62,13 @@ class Server:
         clock: Clock,
         network: Network,
         build: Callable[[Server], Sequence[Component]],
+        files: Files = SYSTEM_FILES,
     ) -> None:
         self.config = config
         self.log = log
         self.clock = clock
         self.network = network
+        self.files = files
         self.limits = Limits()
         keyspace = Keyspace(config.integer("databases"), self.limits)
         self.engine = Engine(config, clock, log, keyspace)
