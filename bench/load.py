@@ -11,6 +11,7 @@ import csv
 import shutil
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -78,6 +79,15 @@ def _fill_strings(client: Client, count: int) -> int:
         pairs = [word for n in range(start, start + 1000) for word in (b"key:%012d" % n, b"xxx")]
         _must(client(b"MSET", *pairs))
     return count
+
+
+def settle(client: Client) -> None:
+    """Until what is freed behind the scenes is freed, or half a minute has passed."""
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        reply = client("INFO", "memory")
+        if not isinstance(reply, bytes) or b"lazyfree_pending_objects:0" in reply:
+            return
 
 
 def _must(reply: object) -> None:
@@ -162,6 +172,7 @@ class Contender:
         """One round on an empty server."""
         with self.server.connect(timeout=120.0) as client:
             _must(client("FLUSHALL"))
+            settle(client)
             if workload.preload is not None:
                 count = min(count, workload.preload(client, count))
         before = self._cpu()

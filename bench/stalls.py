@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import psutil
 
+from bench.load import settle
 from bench.memory import SHAPES, Shape, fill
 from bench.pinger import Pinger
 from tests.servers import Server
@@ -90,7 +91,7 @@ def examine(command: list[str], idle_command: list[str], keys: int) -> list[Find
                 findings.append(_remove_big(bench, shape, removing))
         with bench.watch("stall by FLUSHALL ASYNC") as found:
             _must(client("FLUSHALL", "ASYNC"))
-            _settle(client)
+            settle(client)
         return [*findings, *found]
 
 
@@ -144,17 +145,8 @@ def _remove_big(bench: _Bench, shape: Shape, removing: str) -> Finding:
     key = shape.request(0, 1)[1]
     with bench.watch(f"stall by {removing} of a value with a million × {shape.name}") as found:
         _must(client(removing, key))
-        _settle(client)
+        settle(client)
     return found[0]
-
-
-def _settle(client: Client) -> None:
-    """Until what is freed behind the scenes is freed, or half a minute has passed."""
-    deadline = time.monotonic() + 30.0
-    while time.monotonic() < deadline:
-        reply = client("INFO", "memory")
-        if not isinstance(reply, bytes) or b"lazyfree_pending_objects:0" in reply:
-            return
 
 
 def _must(reply: object) -> None:
