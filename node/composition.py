@@ -45,6 +45,7 @@ from node.log import Log
 from node.monitor import Monitor
 from node.network import Network
 from node.pause import Pause
+from node.persistence.child import Child
 from node.pubsub import PubSub
 from node.reclamation import Reclamation
 from node.server import Server
@@ -104,9 +105,16 @@ def compose(
     def build(server: Server) -> list[Component]:
         for group in FAMILIES:
             server.engine.install_group(group)
-        return [make(server) for make in (*COMPONENTS, *further)]
+        components = [make(server) for make in COMPONENTS]
+        return [*components, *_make_persistence(server), *(make(server) for make in further)]
 
     return Server(config, log, clock, network, build, files)
+
+
+def _make_persistence(server: Server) -> list[Component]:
+    """The parts of persistence, which know each other."""
+    child = Child(server)
+    return [child]
 
 
 def tune_collector() -> None:

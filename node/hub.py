@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 import traceback
 from collections import deque
@@ -551,6 +552,14 @@ class Hub:
         connection.backlog.clear()
         connection.unsent.clear()
         self.engine.close_session(connection.session)
+
+    def abandon(self) -> None:
+        """In a forked child: close its copies of all sockets, which stay open in the parent.
+
+        The poller is the parent's too, and must not be told.
+        """
+        for fd in [*self._listeners, *self.connections]:
+            os.close(fd)
 
     def close(self) -> None:
         """Close all sockets; what is still to be sent is tried once."""

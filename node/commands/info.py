@@ -219,8 +219,6 @@ class Information(Component):
             ("evicted_keys", keys.evicted),
             ("keyspace_hits", keys.hits),
             ("keyspace_misses", keys.misses),
-            ("latest_fork_usec", 0),
-            ("total_forks", 0),
             ("unexpected_error_replies", engine.statistics.unexpected),
             ("total_error_replies", engine.statistics.errors),
             ("total_reads_processed", traffic.reads),

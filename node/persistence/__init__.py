@@ -1,0 +1,1 @@
+"""Durability: snapshots (RDB), the append-only file, and loading them at start."""
