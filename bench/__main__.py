@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.durability import examine_durability
 from bench.load import SETTINGS, WORKLOADS, Contender, compare
 from bench.machine import describe
 from bench.memory import SHAPES, weigh
@@ -34,6 +35,7 @@ METHOD = (
 @click.option("--quick", is_flag=True, help="One short round each, a tenth of the keys.")
 @click.option("--speed/--no-speed", default=True, show_default=True)
 @click.option("--memory/--no-memory", default=True, show_default=True)
+@click.option("--durability", is_flag=True, help="Also snapshots and the append-only file.")
 @click.option("--stalls", is_flag=True, help="Also the check with ten million keys (ours only).")
 @click.option("--keys", default=DEFAULT_KEYS, show_default=True, help="How many for --stalls.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
@@ -48,6 +50,7 @@ def main(
     quick: bool,
     speed: bool,
     memory: bool,
+    durability: bool,
     stalls: bool,
     keys: int,
     json_file: Path | None,
@@ -73,6 +76,11 @@ def main(
         for shape in SHAPES:
             progress.print(f"memory: {count:,} × {shape.name}")
             report.weights.append(weigh(ours, theirs, shape, count))
+    if durability:
+        progress.print("durability")
+        count = 100_000 if quick else 1_000_000
+        report.duels, found = examine_durability(ours, theirs, count, rounds, seconds)
+        report.comparisons += found
     if stalls:
         progress.print(f"pauses with {keys:,} keys")
         report.findings += examine(ours, theirs, keys)

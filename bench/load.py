@@ -35,6 +35,10 @@ class Setting:
     pipeline: int
     target: float  # requests/s, ours / theirs
 
+    def with_name(self, name: str, target: float) -> Setting:
+        """The same under other circumstances."""
+        return Setting(name, self.clients, self.pipeline, target)
+
 
 SETTINGS: Final = (
     Setting("50 clients", 50, 1, 0.95),
@@ -190,10 +194,23 @@ class Contender:
         return float(times.user + times.system)
 
 
-def _benchmark(port: int, workload: Workload, setting: Setting, count: int) -> dict[str, str]:
+def _program() -> str:
     program = shutil.which("redis-benchmark")
     if program is None:
         raise RuntimeError("redis-benchmark is needed (Debian: apt-get install redis-tools)")
+    return program
+
+
+def start_load(port: int, arguments: list[str], clients: int, keys: int) -> subprocess.Popen[bytes]:
+    """A load beside what is measured; ends by itself after five million requests."""
+    words = ["-p", str(port), "-n", "5000000", "-r", str(keys), "-c", str(clients), "-q"]
+    return subprocess.Popen(
+        [_program(), *words, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _benchmark(port: int, workload: Workload, setting: Setting, count: int) -> dict[str, str]:
+    program = _program()
     arguments = ["-p", str(port), "-n", str(count), "-r", str(KEYSPACE), "--csv"]
     arguments += ["-c", str(setting.clients), "-P", str(setting.pipeline), *workload.arguments]
     done = subprocess.run(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.durability import Duel
 from bench.load import Comparison
 from bench.memory import Weight
 from bench.stalls import Finding
@@ -104,6 +105,29 @@ def stall_rows(findings: Sequence[Finding]) -> Rows:
     ]
 
 
+DUEL_COLUMNS = ["what", "ours", "Redis", "ratio", "limit", ""]
+
+
+def duel_rows(duels: Sequence[Duel]) -> Rows:
+    """A row per figure."""
+    rows = []
+    for each in duels:
+        limit = ""
+        if each.limit is not None:
+            limit = f"≤ {each.limit:,.0f} {each.unit}" if each.absolute else f"≤ {each.limit:.1f}"
+        rows.append(
+            [
+                each.name,
+                f"{each.ours:,.2f} {each.unit}",
+                f"{each.theirs:,.2f} {each.unit}",
+                f"{each.ratio:.2f}",
+                limit,
+                "" if each.reached is None else _mark(each.reached),
+            ]
+        )
+    return rows
+
+
 class Report:
     """Everything that one run found."""
 
@@ -113,6 +137,7 @@ class Report:
         self.comparisons: list[Comparison] = []
         self.weights: list[Weight] = []
         self.findings: list[Finding] = []
+        self.duels: list[Duel] = []
 
     def sections(self) -> list[tuple[str, list[str], Rows]]:
         """Title, columns and rows of each table."""
@@ -123,6 +148,8 @@ class Report:
             found.append((setting.name, SPEED_COLUMNS, rows))
         if self.weights:
             found.append(("Memory", MEMORY_COLUMNS, memory_rows(self.weights)))
+        if self.duels:
+            found.append(("Durability", DUEL_COLUMNS, duel_rows(self.duels)))
         if self.findings:
             found.append(("Pauses", STALL_COLUMNS, stall_rows(self.findings)))
         return found
@@ -163,6 +190,7 @@ class Report:
             "machine": self.machine,
             "speed": [each.as_dict() for each in self.comparisons],
             "memory": [each.as_dict() for each in self.weights],
+            "durability": [each.as_dict() for each in self.duels],
             "pauses": [each.as_dict() for each in self.findings],
         }
 

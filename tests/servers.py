@@ -114,11 +114,14 @@ class Server:
                 self._end()
                 raise
 
-    def restart(self) -> None:
-        """Stop by SIGTERM and start again on the same port, with the same folder."""
+    def restart(self, limit: float = START_LIMIT) -> None:
+        """Stop by SIGTERM and start again on the same port, with the same folder.
+
+        Waits up to ``limit`` seconds for the first answer that is not LOADING.
+        """
         self._end()
         self._launch()
-        self._wait_until_ready()
+        self._wait_until_ready(limit)
 
     def stop(self) -> None:
         """Stop by SIGTERM (SIGKILL if it does not heed that) and remove its folder."""
@@ -139,11 +142,11 @@ class Server:
                 env=environment(),
             )
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, limit: float = START_LIMIT) -> None:
         process = self.process
         if process is None:
             raise RuntimeError("not started")
-        deadline = time.monotonic() + START_LIMIT
+        deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             try:
                 with self.connect(timeout=5.0) as client:
@@ -160,7 +163,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 continue
             raise StartFailure(f"{self.name} ended with {process.returncode}:\n{self.log}")
-        raise StartFailure(f"{self.name} did not answer in {START_LIMIT:.0f} s:\n{self.log}")
+        raise StartFailure(f"{self.name} did not answer in {limit:.0f} s:\n{self.log}")
 
     def _end(self) -> None:
         process = self.process
