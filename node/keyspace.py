@@ -52,6 +52,9 @@ EVENT_NEW: Final = 1 << 14  # n
 
 # Why keys may not go by themselves, but are only hidden once they have expired.
 STILL_PAUSED: Final = 1 << 0  # CLIENT PAUSE
+# What is loaded is the past: a key that has expired since was there when it was used, and is not
+# even hidden.
+STILL_LOADING: Final = 1 << 1
 
 # Average entries per bucket beyond which one more bucket is split, below which two are merged.
 SPLIT_LOAD: Final = 48
@@ -445,11 +448,12 @@ class Database:
         if deadlines is None:
             return False
         deadline = deadlines.get(key)
-        if deadline is None or deadline > self.keyspace.now:
+        keyspace = self.keyspace
+        if deadline is None or deadline > keyspace.now:
             return False
-        if self.keyspace.expiring:
+        if keyspace.expiring:
             self.expire(key)
-        return True
+        return not keyspace.still & STILL_LOADING
 
     def is_due(self, key: bytes) -> bool:
         """True when ``key`` is still stored although its time has come."""
@@ -520,6 +524,45 @@ class Database:
             self.memory += memory
             if isinstance(value, Collection):
                 value.accounted = memory
+
+    def put_strings(self, keys: list[bytes], values: list[bytes]) -> None:
+        """As :meth:`put` for each key and value, and :meth:`changed` as SET tells it.
+
+        What has to be looked up is looked up for all keys step by step. The steps of one key need
+        each other's memory, those of different keys do not: so the processor fetches the memory of
+        several keys at once, which takes much less than one after the other.
+        """
+        buckets = self.buckets
+        found: list[Bucket] = []
+        for key in keys:
+            i = hash(key) & self.mask
+            if i >= self.size:
+                i &= self.mask >> 1
+            found.append(buckets[i])
+        tables: list[dict[bytes, Entry]] = []
+        for bucket in found:
+            tables.append(bucket.entries)
+        entries: list[Entry | None] = []
+        for key, table in zip(keys, tables, strict=True):
+            entries.append(table.get(key))
+        keyspace = self.keyspace
+        for key, value, bucket, entry in zip(keys, values, found, entries, strict=True):
+            if entry is None or bucket.deadlines is not None or keyspace.lfu:
+                self.put(key, value)
+            else:
+                old = entry.value
+                entry.value = value
+                entry.clock = keyspace.clock
+                if type(old) is not bytes:
+                    if isinstance(old, Collection):
+                        self.memory -= old.accounted
+                        keyspace.discard(old)
+                    else:
+                        self.memory -= object_memory(old)
+                    self.memory += object_memory(value)
+                elif len(value) != len(old):
+                    self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
+            self.changed(key, None, EVENT_STRING, b"set")
 
     def replace(self, key: bytes, value: bytes | bytearray) -> None:
         """Store another string under ``key``, where the caller has just found one.
