@@ -1,0 +1,176 @@
+"""LZF, the compression of strings in RDB files (format of liblzf).
+
+A compressed string is a sequence of runs.  A control byte below 32 stands before that many bytes
+and one more, which are meant literally.  Any other says in its upper three bits how many bytes,
+less two, are to be copied from what has been written already (7: the next byte is added), and in
+its lower five bits and the byte that follows how far behind they lie, less one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LONGEST_LITERAL: Final = 32
+LONGEST_COPY: Final = 264
+FARTHEST: Final = 8192
+
+SAVING: Final = 4
+"""Redis compresses a string only if that saves as many bytes."""
+
+MOST_EXPANSION: Final = 132
+"""No compressed byte stands for more bytes than this: two may stand for none, three for 264."""
+
+_SLOTS: Final = 1 << 16
+
+_PATIENCE: Final = 12
+"""After 2**_PATIENCE bytes without anything to copy, only every other byte is looked at, after
+twice as many every third, and so on: what does not compress shall not take long."""
+_LONGEST_STRIDE: Final = 64
+
+
+class _Places:
+    """Where three bytes of a certain hash were last seen.
+
+    `origin` is where the string at hand begins in the order of all strings ever compressed: what
+    lies before it is a memory of another one, and so the table need not be cleared in between.
+    """
+
+    __slots__ = ("origin", "table")
+
+    def __init__(self) -> None:
+        self.origin = 0
+        self.table = [-1] * _SLOTS
+
+
+_PLACES: Final = _Places()
+
+
+def compress(data: bytes) -> bytes | None:
+    """Return the compressed data, or None if they do not get smaller by SAVING bytes."""
+    total = len(data)
+    most = total - SAVING
+    if most <= 0:
+        return None
+    places = _PLACES
+    table = places.table
+    origin = places.origin
+    places.origin = origin + total
+    out: list[bytes] = []
+    size = 0  # of what is in `out`
+    pending = 0  # where the literal bytes begin that are not in `out` yet
+    at = 0
+    last = total - 2
+    while at < last:
+        first = data[at]
+        second = data[at + 1]
+        third = data[at + 2]
+        slot = (first << 9 ^ second << 6 ^ third ^ third << 4) & 65535
+        known = table[slot] - origin
+        table[slot] = origin + at
+        distance = at - known - 1
+        if (
+            known <= 0
+            or distance >= FARTHEST
+            or data[known] != first
+            or data[known + 1] != second
+            or data[known + 2] != third
+        ):
+            at += 1
+            missed = at - pending >> _PATIENCE
+            if missed:
+                at += min(_LONGEST_STRIDE, missed)
+            continue
+        longest = last - at
+        if longest > LONGEST_COPY:
+            longest = LONGEST_COPY
+        length = 3
+        if longest > 16 and data[known : known + longest] == data[at : at + longest]:
+            length = longest
+        else:
+            while length < longest and data[known + length] == data[at + length]:
+                length += 1
+        if at > pending:
+            size += _add_literal(out, data, pending, at)
+        if size + 5 > most:
+            return None
+        if length < 9:
+            out.append(bytes((length - 2 << 5 | distance >> 8, distance & 255)))
+            size += 2
+        else:
+            out.append(bytes((7 << 5 | distance >> 8, length - 9, distance & 255)))
+            size += 3
+        at += length
+        pending = at
+        if at >= last:
+            break
+        # What the copy ends with may be copied too.
+        for back in (at - 2, at - 1):
+            third = data[back + 2]
+            slot = (data[back] << 9 ^ data[back + 1] << 6 ^ third ^ third << 4) & 65535
+            table[slot] = origin + back
+    if total > pending:
+        size += _add_literal(out, data, pending, total)
+    if size > most:
+        return None
+    return b"".join(out)
+
+
+def _add_literal(out: list[bytes], data: bytes, start: int, stop: int) -> int:
+    """Append bytes that are meant literally, and return what they take."""
+    size = stop - start
+    while start < stop:
+        end = start + LONGEST_LITERAL
+        if end > stop:
+            end = stop
+        out.append(bytes((end - start - 1,)))
+        out.append(data[start:end])
+        size += 1
+        start = end
+    return size
+
+
+def decompress(data: bytes, size: int) -> bytes:
+    """Return the `size` bytes that were compressed.
+
+    Raises ValueError if the data are damaged.  Takes memory for what has been decompressed, not for
+    `size`.
+    """
+    out = bytearray()
+    count = 0
+    at = 0
+    total = len(data)
+    while at < total:
+        control = data[at]
+        at += 1
+        if control < LONGEST_LITERAL:
+            stop = at + control + 1
+            if stop > total:
+                raise ValueError("compressed string ends within a literal run")
+            out += data[at:stop]
+            count += control + 1
+            at = stop
+        else:
+            length = control >> 5
+            if length == 7:
+                if at >= total:
+                    raise ValueError("compressed string ends within a copy")
+                length += data[at]
+                at += 1
+            if at >= total:
+                raise ValueError("compressed string ends within a copy")
+            length += 2
+            start = count - ((control & 31) << 8) - data[at] - 1
+            at += 1
+            if start < 0:
+                raise ValueError("compressed string copies from before its start")
+            if start + length <= count:
+                out += out[start : start + length]
+            else:
+                period = out[start:]
+                out += (period * (length // len(period) + 1))[:length]
+            count += length
+        if count > size:
+            raise ValueError("compressed string is longer than it says")
+    if count != size:
+        raise ValueError("compressed string is shorter than it says")
+    return bytes(out)

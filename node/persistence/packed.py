@@ -1,0 +1,313 @@
+"""Redis's packed forms of small values: ziplist, listpack, zipmap and intset.
+
+Decoders trust nothing: every length is checked against what there is, lengths that are said twice
+must agree, and ValueError says what is wrong.  Numbers come out as the texts they stand for.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from node.values.number import parse_integer
+
+END: Final = 255
+UNKNOWN_COUNT: Final = 65535
+"""The count of a listpack or ziplist with as many entries or more."""
+
+_SMALL: Final = tuple(b"%d" % number for number in range(-1, 128))
+_BYTES: Final = tuple(bytes((byte,)) for byte in range(256))
+
+
+# --- listpack ------------------------------------------------------------------------------------
+
+
+def encode_backward_length(length: int) -> bytes:
+    """Return the length of an entry as it follows the entry, to be read from its end."""
+    if length < 128:
+        return _BYTES[length]
+    if length < 16383:
+        return bytes((length >> 7, length & 127 | 128))
+    if length < 2097151:
+        return bytes((length >> 14, length >> 7 & 127 | 128, length & 127 | 128))
+    parts = [length >> 21 & 127 | 128, length >> 14 & 127 | 128, length >> 7 & 127 | 128]
+    parts.append(length & 127 | 128)
+    if length < 268435455:
+        parts[0] &= 127
+        return bytes(parts)
+    return bytes((length >> 28, *parts))
+
+
+_SHORT_HEADS: Final = tuple(bytes((0x80 | length,)) for length in range(64))
+_SMALL_ENTRIES: Final = tuple(bytes((number, 1)) for number in range(128))
+
+
+def encode_listpack(entries: Sequence[bytes]) -> bytes:
+    """Return a listpack of the entries, numbers in their short form; at most 4 GiB."""
+    parts: list[bytes] = [b""]
+    size = 7
+    for entry in entries:
+        length = len(entry)
+        if 0 < length < 21 and entry[0] < 58:
+            number = parse_integer(entry)
+            if number is not None:
+                if 0 <= number < 128:
+                    parts.append(_SMALL_ENTRIES[number])
+                    size += 2
+                else:
+                    packed = _pack_number(number)
+                    parts.append(packed)
+                    size += len(packed)
+                continue
+        if length < 64:
+            parts.append(_SHORT_HEADS[length])
+            parts.append(entry)
+            parts.append(_BYTES[length + 1])
+            size += length + 2
+            continue
+        if length < 4096:
+            head = bytes((0xE0 | length >> 8, length & 255))
+        else:
+            head = b"\xf0" + length.to_bytes(4, "little")
+        back = encode_backward_length(len(head) + length)
+        parts.append(head)
+        parts.append(entry)
+        parts.append(back)
+        size += len(head) + length + len(back)
+    parts[0] = size.to_bytes(4, "little") + min(len(entries), UNKNOWN_COUNT).to_bytes(2, "little")
+    parts.append(b"\xff")
+    return b"".join(parts)
+
+
+def _pack_number(number: int) -> bytes:
+    """Return the entry of a number of 64 bits that does not fit into seven."""
+    if -4096 <= number <= 4095:
+        number &= 8191
+        return bytes((0xC0 | number >> 8, number & 255, 2))
+    if -32768 <= number <= 32767:
+        return b"\xf1" + number.to_bytes(2, "little", signed=True) + b"\x03"
+    if -8388608 <= number <= 8388607:
+        return b"\xf2" + number.to_bytes(3, "little", signed=True) + b"\x04"
+    if -2147483648 <= number <= 2147483647:
+        return b"\xf3" + number.to_bytes(4, "little", signed=True) + b"\x05"
+    return b"\xf4" + number.to_bytes(8, "little", signed=True) + b"\x09"
+
+
+def decode_listpack(data: bytes) -> list[bytes]:
+    """Return the entries of a listpack.  Raises ValueError."""
+    total = len(data)
+    if total < 7 or int.from_bytes(data[:4], "little") != total:
+        raise ValueError("listpack has another size than it says")
+    last = total - 1
+    if data[last] != END:
+        raise ValueError("listpack without end")
+    found: list[bytes] = []
+    at = 6
+    while at < last:
+        head = data[at]
+        if head < 0x80:
+            # A number of seven bits.
+            if data[at + 1] != 1:
+                raise ValueError("listpack entry with a wrong length behind it")
+            found.append(_SMALL[head + 1])
+            at += 2
+            continue
+        if head < 0xC0:
+            start = at + 1
+            stop = start + (head & 63)
+        elif head < 0xE0:
+            start = at
+            stop = at + 2
+        elif head < 0xF0:
+            start = at + 2
+            stop = start + ((head & 15) << 8) + data[at + 1]
+        elif head == 0xF0:
+            start = at + 5
+            stop = start + int.from_bytes(data[at + 1 : start], "little")
+        elif head < 0xF5:
+            start = at + 1
+            stop = start + (8 if head == 0xF4 else head - 0xEF)
+        else:
+            raise ValueError("listpack entry of an unknown kind")
+        if stop >= last:
+            raise ValueError("listpack entry reaches beyond the end")
+        if head < 0xC0:
+            found.append(data[start:stop])
+        elif head < 0xE0:
+            number = (head & 31) << 8 | data[at + 1]
+            found.append(b"%d" % (number - 8192 if number > 4095 else number))
+        elif head <= 0xF0:
+            found.append(data[start:stop])
+        else:
+            found.append(b"%d" % int.from_bytes(data[start:stop], "little", signed=True))
+        length = stop - at
+        if length < 128:
+            if data[stop] != length:
+                raise ValueError("listpack entry with a wrong length behind it")
+            at = stop + 1
+        else:
+            back = encode_backward_length(length)
+            at = stop + len(back)
+            if at > last or data[stop:at] != back:
+                raise ValueError("listpack entry with a wrong length behind it")
+    if at != last:
+        raise ValueError("listpack entry reaches beyond the end")
+    count = int.from_bytes(data[4:6], "little")
+    if count not in (len(found), UNKNOWN_COUNT):
+        raise ValueError("listpack has another number of entries than it says")
+    return found
+
+
+# --- ziplist -------------------------------------------------------------------------------------
+
+
+def decode_ziplist(data: bytes) -> list[bytes]:
+    """Return the entries of a ziplist.  Raises ValueError."""
+    total = len(data)
+    if total < 11 or int.from_bytes(data[:4], "little") != total:
+        raise ValueError("ziplist has another size than it says")
+    last = total - 1
+    if data[last] != END:
+        raise ValueError("ziplist without end")
+    found: list[bytes] = []
+    before = 0  # the length of the entry before
+    tail = 10  # where the last entry begins
+    at = 10
+    while at < last:
+        tail = at
+        if data[at] < 254:
+            previous = data[at]
+            at += 1
+        else:
+            if data[at] == END or at + 5 > last:
+                raise ValueError("ziplist ends early")
+            previous = int.from_bytes(data[at + 1 : at + 5], "little")
+            at += 5
+        if previous != before:
+            raise ValueError("ziplist entry with a wrong length before it")
+        if at >= last:
+            raise ValueError("ziplist entry reaches beyond the end")
+        head = data[at]
+        if head < 0x40:
+            start = at + 1
+            stop = start + head
+        elif head < 0x80:
+            start = at + 2
+            stop = start + ((head & 63) << 8) + data[at + 1]
+        elif head == 0x80:
+            start = at + 5
+            stop = start + int.from_bytes(data[at + 1 : start], "big")
+        else:
+            start = at + 1
+            stop = start + _ziplist_number_size(head)
+        if stop > last:
+            raise ValueError("ziplist entry reaches beyond the end")
+        if head <= 0x80:
+            found.append(data[start:stop])
+        elif start == stop:
+            found.append(_SMALL[(head & 15)])
+        else:
+            found.append(b"%d" % int.from_bytes(data[start:stop], "little", signed=True))
+        before = stop - tail
+        at = stop
+    count = int.from_bytes(data[8:10], "little")
+    if count not in (len(found), UNKNOWN_COUNT):
+        raise ValueError("ziplist has another number of entries than it says")
+    if int.from_bytes(data[4:8], "little") != tail:
+        raise ValueError("ziplist with its last entry elsewhere than it says")
+    return found
+
+
+def _ziplist_number_size(head: int) -> int:
+    """Return the bytes of the number that follow this byte; 0 if it is in the byte itself."""
+    if head == 0xC0:
+        return 2
+    if head == 0xD0:
+        return 4
+    if head == 0xE0:
+        return 8
+    if head == 0xF0:
+        return 3
+    if head == 0xFE:
+        return 1
+    if 0xF1 <= head <= 0xFD:
+        return 0
+    raise ValueError("ziplist entry of an unknown kind")
+
+
+# --- zipmap --------------------------------------------------------------------------------------
+
+
+def decode_zipmap(data: bytes) -> list[bytes]:
+    """Return fields and values of a zipmap by turns.  Raises ValueError."""
+    total = len(data)
+    if total < 2:
+        raise ValueError("zipmap is too short")
+    found: list[bytes] = []
+    at = 1
+    while True:
+        if at >= total:
+            raise ValueError("zipmap without end")
+        head = data[at]
+        if head == END:
+            break
+        at += 1
+        if head == 254:
+            head = int.from_bytes(data[at : at + 4], "little")
+            at += 4
+        spare = 0
+        if len(found) & 1:
+            if at >= total:
+                raise ValueError("zipmap ends early")
+            spare = data[at]
+            at += 1
+        stop = at + head
+        if stop + spare >= total:
+            raise ValueError("zipmap entry reaches beyond the end")
+        found.append(data[at:stop])
+        at = stop + spare
+    if at + 1 != total:
+        raise ValueError("zipmap ends before its end")
+    if len(found) & 1:
+        raise ValueError("zipmap with a field that has no value")
+    if data[0] < 254 and data[0] != len(found) >> 1:
+        raise ValueError("zipmap has another number of fields than it says")
+    return found
+
+
+# --- intset --------------------------------------------------------------------------------------
+
+_INTSET_LETTERS: Final = {2: "h", 4: "i", 8: "q"}
+
+
+def encode_intset(numbers: Sequence[int]) -> bytes:
+    """Return an intset of numbers of 64 bits in ascending order; there must be one at least."""
+    least = numbers[0]
+    most = numbers[-1]
+    width = 8
+    if least >= -32768 and most <= 32767:
+        width = 2
+    elif least >= -2147483648 and most <= 2147483647:
+        width = 4
+    count = len(numbers)
+    return struct.pack(f"<II{count}{_INTSET_LETTERS[width]}", width, count, *numbers)
+
+
+def decode_intset(data: bytes) -> list[int]:
+    """Return the numbers of an intset, which are in ascending order.  Raises ValueError."""
+    if len(data) < 8:
+        raise ValueError("intset is too short")
+    width = int.from_bytes(data[:4], "little")
+    count = int.from_bytes(data[4:8], "little")
+    if width not in (2, 4, 8):
+        raise ValueError("intset of an unknown width")
+    if not count or 8 + width * count != len(data):
+        raise ValueError("intset has another size than it says")
+    numbers: list[int] = list(struct.unpack(f"<{count}{_INTSET_LETTERS[width]}", data[8:]))
+    previous = numbers[0]
+    for number in numbers[1:]:
+        if number <= previous:
+            raise ValueError("intset is not in order")
+        previous = number
+    return numbers

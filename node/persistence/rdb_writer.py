@@ -1,0 +1,349 @@
+"""Writes RDB files and the bodies of DUMP payloads, as Redis 7.0 would write the same data.
+
+A value that Redis keeps packed is written packed: it takes least room so, and loads fastest.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+from node.persistence.crc64 import crc64
+from node.persistence.lzf import compress as compress_lzf
+from node.persistence.packed import encode_intset, encode_listpack
+from node.persistence.rdb_format import (
+    AUX,
+    DEADLINE_MS,
+    END,
+    FREQUENCY,
+    FUNCTION,
+    HASH,
+    HASH_LISTPACK,
+    IDLE,
+    LIST_QUICKLIST_2,
+    MAGIC,
+    NODE_PACKED,
+    RESIZE,
+    SELECT,
+    SET,
+    SET_INTSET,
+    SHORT_LENGTHS,
+    STRING,
+    VERSION_WRITTEN,
+    ZSET_2,
+    ZSET_LISTPACK,
+    encode_length,
+)
+from node.values.collection import Collection
+from node.values.hash import Hash
+from node.values.list import List
+from node.values.listpack import HEADER, SAFE_SIZE, SIZE_LIMITS, measure_entry
+from node.values.number import WHOLE, format_exact, parse_integer
+from node.values.set import INTSET, Set
+from node.values.sorted_set import SortedSet
+
+Value = bytes | bytearray | Collection
+
+COMPRESSIBLE: Final = 21
+"""Strings of fewer bytes are never compressed."""
+
+PORTION: Final = 512
+"""Elements of a large collection that are written at a time."""
+
+BUFFER: Final = 65536
+"""Bytes that are collected before they are written."""
+
+_DOUBLE: Final = struct.Struct("<d")
+_INTEGERS_8: Final = tuple(
+    b"\xc0" + number.to_bytes(1, "little", signed=True) for number in range(-128, 128)
+)
+_OPCODES: Final = tuple(bytes((code,)) for code in range(256))
+_STRING_TYPE: Final = _OPCODES[STRING]
+_LARGEST_INTEGER: Final = (1 << 31) - 1
+_LONG_INTEGER: Final = 11  # characters
+
+
+# --- strings -------------------------------------------------------------------------------------
+
+
+def append_string(parts: list[bytes], text: bytes, compress: bool) -> int:
+    """Append a string as it is written, in one or more parts; return how many bytes these are."""
+    length = len(text)
+    if length < COMPRESSIBLE:
+        if 0 < length <= _LONG_INTEGER and text[0] < 58:
+            number = parse_integer(text)
+            if number is not None and -_LARGEST_INTEGER - 1 <= number <= _LARGEST_INTEGER:
+                packed = _pack_integer(number)
+                parts.append(packed)
+                return len(packed)
+        parts.append(SHORT_LENGTHS[length])
+        parts.append(text)
+        return length + 1
+    if compress:
+        shorter = compress_lzf(text)
+        if shorter is not None:
+            head = b"\xc3" + encode_length(len(shorter)) + encode_length(length)
+            parts.append(head)
+            parts.append(shorter)
+            return len(head) + len(shorter)
+    head = encode_length(length)
+    parts.append(head)
+    parts.append(text)
+    return len(head) + length
+
+
+def _pack_integer(number: int) -> bytes:
+    if -128 <= number <= 127:
+        return _INTEGERS_8[number + 128]
+    if -32768 <= number <= 32767:
+        return b"\xc1" + number.to_bytes(2, "little", signed=True)
+    return b"\xc2" + number.to_bytes(4, "little", signed=True)
+
+
+def encode_string(text: bytes, compress: bool) -> bytes:
+    """Return a string as it is written: a number of 32 bits as such, others with their length."""
+    parts: list[bytes] = []
+    append_string(parts, text, compress)
+    return b"".join(parts)
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def encode_value(value: Value, compress: bool) -> tuple[int, bytes]:
+    """Return the type that a value is written as, and what is written after the key."""
+    return value_type(value), b"".join(encode_portions(value, compress))
+
+
+def value_type(value: Value) -> int:
+    """Return the type that a value is written as.  Raises TypeError if it is of no known type."""
+    if isinstance(value, (bytes, bytearray)):
+        return STRING
+    if isinstance(value, List):
+        return LIST_QUICKLIST_2
+    if isinstance(value, Hash):
+        return HASH_LISTPACK if value.compact else HASH
+    if isinstance(value, Set):
+        return SET_INTSET if value.form == INTSET else SET
+    if isinstance(value, SortedSet):
+        return ZSET_LISTPACK if value.compact else ZSET_2
+    raise TypeError(f"no RDB type for {type(value).__name__}")
+
+
+def encode_portions(value: Value, compress: bool) -> Iterator[bytes]:
+    """Yield what is written after the key, bit by bit: a large collection is not written as one.
+
+    The value must not change meanwhile.
+    """
+    if isinstance(value, bytes):
+        yield encode_string(value, compress)
+    elif isinstance(value, bytearray):
+        yield encode_string(bytes(value), compress)
+    elif isinstance(value, List):
+        nodes = list_nodes(value)
+        yield encode_length(len(nodes))
+        for node in nodes:
+            yield SHORT_LENGTHS[NODE_PACKED] + encode_string(encode_listpack(node), compress)
+    elif isinstance(value, Hash):
+        if value.compact:
+            entries: list[bytes] = []
+            for field, text in value.items():
+                entries.append(field)
+                entries.append(text)
+            yield encode_string(encode_listpack(entries), compress)
+        else:
+            yield encode_length(len(value))
+            pairs = iter(value.items())
+            for _ in range(0, len(value), PORTION):
+                parts: list[bytes] = []
+                for field, text in islice(pairs, PORTION):
+                    append_string(parts, field, compress)
+                    append_string(parts, text, compress)
+                yield b"".join(parts)
+    elif isinstance(value, Set):
+        if value.form == INTSET:
+            numbers = sorted([int(member) for member in value.elements])
+            yield encode_string(encode_intset(numbers), compress)
+        else:
+            yield encode_length(len(value))
+            members = iter(value.elements)
+            for _ in range(0, len(value), PORTION):
+                parts = []
+                for member in islice(members, PORTION):
+                    append_string(parts, member, compress)
+                yield b"".join(parts)
+    elif isinstance(value, SortedSet):
+        if value.compact:
+            entries = []
+            for score, member in value:
+                entries.append(member)
+                entries.append(_format_score(score))
+            yield encode_string(encode_listpack(entries), compress)
+        else:
+            yield encode_length(len(value))
+            # From the highest to the lowest, as Redis does, which inserts fastest so.
+            for stop in range(len(value), 0, -PORTION):
+                parts = []
+                for score, member in value.range(stop - PORTION, stop, True):
+                    append_string(parts, member, compress)
+                    parts.append(_DOUBLE.pack(score))
+                yield b"".join(parts)
+    else:
+        raise TypeError(f"no RDB type for {type(value).__name__}")
+
+
+def _format_score(score: float) -> bytes:
+    """Return a score as Redis 7.0 writes it into a listpack."""
+    if -WHOLE <= score <= WHOLE and int(score) == score:
+        return b"%d" % int(score)
+    return format_exact(score)
+
+
+def list_nodes(value: List) -> list[list[bytes]]:
+    """Return the elements of a list in runs, each as large as one node of Redis's quicklist."""
+    fill = value.limits.list_max_listpack_size
+    if value.compact:
+        return [list(value)]
+    largest = SAFE_SIZE
+    longest = max(fill, 1)
+    if fill < 0:
+        largest = SIZE_LIMITS[-fill - 1] if fill >= -5 else SIZE_LIMITS[-1]
+        longest = 1 << 62
+    nodes: list[list[bytes]] = []
+    node: list[bytes] = []
+    size = HEADER
+    for element in value:
+        step = measure_entry(element)
+        if node and (size + step > largest or len(node) >= longest):
+            nodes.append(node)
+            node = []
+            size = HEADER
+        node.append(element)
+        size += step
+    if node:
+        nodes.append(node)
+    return nodes
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+class RdbWriter:
+    """Writes one RDB file to `write`, in pieces of about BUFFER bytes.
+
+    The calls come in the order of the file: `begin`, `function` for each library, then for each
+    database `select` and `entry` for each key, and `end`.  What `write` raises passes through; the
+    file is of no use then.
+    """
+
+    __slots__ = ("_written", "_write", "_compress", "_checksum", "_crc", "_parts", "_pending")
+
+    def __init__(self, write: Callable[[bytes], object], compress: bool, checksum: bool) -> None:
+        self._written = 0
+        self._write = write
+        self._compress = compress
+        self._checksum = checksum
+        self._crc = 0
+        self._parts: list[bytes] = []
+        self._pending = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are so far, those included that are not written yet."""
+        return self._written + self._pending
+
+    def begin(self, aux: dict[bytes, bytes]) -> None:
+        """Write the head of the file, and what is told about where it comes from."""
+        self._append(MAGIC + b"%04d" % VERSION_WRITTEN)
+        for name, text in aux.items():
+            self.aux(name, text)
+
+    def aux(self, name: bytes, text: bytes) -> None:
+        """Write one more thing to be told."""
+        pair = encode_string(name, self._compress) + encode_string(text, self._compress)
+        self._append(_OPCODES[AUX] + pair)
+
+    def function(self, code: bytes) -> None:
+        """Write a library of functions, which is its source text."""
+        self._append(_OPCODES[FUNCTION] + encode_string(code, self._compress))
+
+    def select(self, db: int, keys: int, volatile: int) -> None:
+        """Begin a database, of so many keys, so many of which expire."""
+        self._append(
+            _OPCODES[SELECT]
+            + encode_length(db)
+            + _OPCODES[RESIZE]
+            + encode_length(keys)
+            + encode_length(volatile)
+        )
+
+    def entry(
+        self,
+        key: bytes,
+        value: Value,
+        deadline: int | None,
+        idle: int | None,
+        freq: int | None,
+    ) -> None:
+        """Write a key that expires at a Unix time in milliseconds.
+
+        `idle` is for how many seconds it has not been used, `freq` its LFU count (0 to 255); each
+        is written if given.
+        """
+        parts = self._parts
+        pending = self._pending
+        if deadline is not None:
+            parts.append(_OPCODES[DEADLINE_MS])
+            parts.append(deadline.to_bytes(8, "little", signed=True))
+            pending += 9
+        if idle is not None:
+            head = _OPCODES[IDLE] + encode_length(idle)
+            parts.append(head)
+            pending += len(head)
+        if freq is not None:
+            parts.append(_OPCODES[FREQUENCY])
+            parts.append(_OPCODES[freq])
+            pending += 2
+        compress = self._compress
+        if isinstance(value, bytes):
+            parts.append(_STRING_TYPE)
+            pending += append_string(parts, key, compress) + 1
+            pending += append_string(parts, value, compress)
+            if pending >= BUFFER:
+                self._pending = pending
+                self.flush()
+            else:
+                self._pending = pending
+            return
+        parts.append(_OPCODES[value_type(value)])
+        self._pending = pending + append_string(parts, key, compress) + 1
+        for portion in encode_portions(value, compress):
+            self._append(portion)
+
+    def end(self) -> None:
+        """Write the end and the checksum (nought if none is wanted), and everything pending."""
+        self._append(_OPCODES[END])
+        self.flush()
+        crc = self._crc if self._checksum else 0
+        self._checksum = False  # which is not part of itself
+        self._append(crc.to_bytes(8, "little"))
+        self.flush()
+
+    def _append(self, part: bytes) -> None:
+        self._parts.append(part)
+        self._pending += len(part)
+        if self._pending >= BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        data = b"".join(self._parts)
+        self._parts = []
+        self._pending = 0
+        if data:
+            if self._checksum:
+                self._crc = crc64(data, self._crc)
+            self._written += len(data)
+            self._write(data)
