@@ -64,7 +64,8 @@ def compress(data: bytes) -> bytes | None:
         first = data[at]
         second = data[at + 1]
         third = data[at + 2]
-        slot = (first << 9 ^ second << 6 ^ third ^ third << 4) & 65535
+        word = first << 16 | second << 8 | third
+        slot = ((word >> 8) - word * 5) & 65535
         known = table[slot] - origin
         table[slot] = origin + at
         distance = at - known - 1
@@ -83,6 +84,8 @@ def compress(data: bytes) -> bytes | None:
         longest = last - at
         if longest > LONGEST_COPY:
             longest = LONGEST_COPY
+        elif 16 < longest < 19:
+            longest = 19  # as liblzf, which compares sixteen bytes at once
         length = 3
         if longest > 16 and data[known : known + longest] == data[at : at + longest]:
             length = longest
@@ -91,7 +94,7 @@ def compress(data: bytes) -> bytes | None:
                 length += 1
         if at > pending:
             size += _add_literal(out, data, pending, at)
-        if size + 5 > most:
+        if size + 4 >= most:
             return None
         if length < 9:
             out.append(bytes((length - 2 << 5 | distance >> 8, distance & 255)))
@@ -105,13 +108,13 @@ def compress(data: bytes) -> bytes | None:
             break
         # What the copy ends with may be copied too.
         for back in (at - 2, at - 1):
-            third = data[back + 2]
-            slot = (data[back] << 9 ^ data[back + 1] << 6 ^ third ^ third << 4) & 65535
+            word = data[back] << 16 | data[back + 1] << 8 | data[back + 2]
+            slot = ((word >> 8) - word * 5) & 65535
             table[slot] = origin + back
+    if size + at - pending + (at - pending >> 5) + 4 > most:
+        return None  # liblzf leaves room for what may still come
     if total > pending:
-        size += _add_literal(out, data, pending, total)
-    if size > most:
-        return None
+        _add_literal(out, data, pending, total)
     return b"".join(out)
 
 
