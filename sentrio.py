@@ -24,7 +24,7 @@ from node.config import (
 )
 from node.log import ROLE_MASTER, Log
 from node.network import SystemNetwork
-from node.server import CannotListen, Server, watch_signals
+from node.server import CannotListen, LoadFailed, Server, watch_signals
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
 _UNRESTRICTED = {"on", "nopass", "~*", "&*", "+@all"}
@@ -221,9 +221,11 @@ def serve(
     )
     process.warn_about_backlog(log, config.integer("tcp-backlog"))
 
-    def ready() -> None:
+    def initialized() -> None:
         pid_file.write()
         log.notice("Server initialized")
+
+    def ready() -> None:
         if server.ports:
             log.notice("Ready to accept connections tcp")
         if config.text("unixsocket"):
@@ -231,7 +233,7 @@ def serve(
         supervisor.ready()
 
     tune_collector()
-    code = trio.run(run_server, server, ready)
+    code = trio.run(run_server, server, initialized, ready)
     if code == 0:
         supervisor.stopping()
         pid_file.remove()
@@ -239,15 +241,17 @@ def serve(
     return code
 
 
-async def run_server(server: Server, ready: Callable[[], None]) -> int:
+async def run_server(
+    server: Server, initialized: Callable[[], None], ready: Callable[[], None]
+) -> int:
     """Serve until SHUTDOWN or a signal; the exit code."""
     code = 0
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals, server)
             try:
-                await server.run(ready=ready)
-            except CannotListen:
+                await server.run(initialized=initialized, ready=ready)
+            except (CannotListen, LoadFailed):
                 code = 1
             nursery.cancel_scope.cancel()
     except* SystemExit:

@@ -7,6 +7,7 @@ own.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -46,6 +47,8 @@ from node.monitor import Monitor
 from node.network import Network
 from node.pause import Pause
 from node.persistence.child import Child
+from node.persistence.loading import Loading
+from node.persistence.snapshots import Snapshots
 from node.pubsub import PubSub
 from node.reclamation import Reclamation
 from node.server import Server
@@ -106,15 +109,22 @@ def compose(
         for group in FAMILIES:
             server.engine.install_group(group)
         components = [make(server) for make in COMPONENTS]
-        return [*components, *_make_persistence(server), *(make(server) for make in further)]
+        components += _make_persistence(server, components)
+        return [*components, *(make(server) for make in further)]
 
     return Server(config, log, clock, network, build, files)
 
 
-def _make_persistence(server: Server) -> list[Component]:
-    """The parts of persistence, which know each other."""
+def _make_persistence(server: Server, components: Sequence[Component]) -> list[Component]:
+    """The parts of persistence, which know each other; ``components`` are the others."""
     child = Child(server)
-    return [child]
+    snapshots = Snapshots(server, child)
+    loading = Loading(server, snapshots)
+    server.shutdown_hooks += [snapshots.stop_child, snapshots.save_finally]
+    for component in components:
+        if isinstance(component, Debugging):
+            component.add(b"reload", 2, sys.maxsize, loading.reload)
+    return [child, snapshots, loading]
 
 
 def tune_collector() -> None:

@@ -90,6 +90,11 @@ HELP: Final = (
     "    attrib, push, verbatim, true, false.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Accepted without effect: lists have no plain nodes here.",
+    "RELOAD [option ...]",
+    "    Save the data, forget them and load them again. Options:",
+    "    * MERGE: keys of the file take the place of those that are there.",
+    "    * NOFLUSH: what is there stays; without MERGE, no key of the file may be there.",
+    "    * NOSAVE: load the file as it is.",
     "REPLYBUFFER PEAK-RESET-TIME <NEVER|RESET|time>",
     "    Accepted without effect: reply buffers have no fixed part here.",
     "REPLYBUFFER RESIZING <0|1>",
@@ -164,6 +169,10 @@ class Debugging(Component):
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
+
+    def add(self, name: bytes, least: int, most: int, handler: Subcommand) -> None:
+        """Take in another component's subcommand, with its least and most arguments."""
+        self._subcommands[name] = (least, most, handler)
 
     @GROUP.command(
         "debug",

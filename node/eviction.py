@@ -21,7 +21,7 @@ from node.command import DENYOOM, Command
 from node.component import Component
 from node.engine import STAGE_MEMORY, Engine
 from node.information import Fields, Section
-from node.keyspace import STILL_PAUSED, Database
+from node.keyspace import Database
 from node.resp import Error, Reply
 from node.session import Session
 
@@ -197,7 +197,7 @@ class Eviction(Component):
             if self.exceeded_since:
                 self._end_excess()
             return None
-        if keyspace.still & STILL_PAUSED:
+        if keyspace.still:
             return None
         if session.from_master and self._config.boolean("replica-ignore-maxmemory"):
             return None
@@ -222,7 +222,7 @@ class Eviction(Component):
         Returns ENOUGH, IN_VAIN or UNFINISHED.
         """
         keyspace = self.engine.keyspace
-        if keyspace.still & STILL_PAUSED:
+        if keyspace.still:
             return ENOUGH
         result = IN_VAIN if self._policy == "noeviction" else self._evict()
         if result == ENOUGH:

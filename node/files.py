@@ -150,3 +150,43 @@ def replace_file(path: str, content: bytes, mode: int = 0o644, files: Files = SY
             files.remove(aside)
         raise
     files.sync_folder(str(target.parent))
+
+
+class Sink:
+    """Writes a file from its start to its end, making it permanent in portions if so wanted.
+
+    That way the disk works all along, instead of stopping everything at the end. ``portion`` is in
+    bytes; 0: nothing is flushed before :meth:`finish`. All methods raise OSError.
+    """
+
+    __slots__ = ("size", "_files", "_descriptor", "_portion", "_unsynced")
+
+    def __init__(self, files: Files, path: str, portion: int = 0) -> None:
+        self.size = 0
+        self._files = files
+        self._descriptor = files.create(path)
+        self._portion = portion
+        self._unsynced = 0
+
+    def write(self, data: bytes) -> None:
+        """Add ``data`` at the end."""
+        self._files.write_all(self._descriptor, data)
+        self.size += len(data)
+        self._unsynced += len(data)
+        if self._portion and self._unsynced >= self._portion:
+            self._files.fdatasync(self._descriptor)
+            self._unsynced = 0
+
+    def finish(self) -> None:
+        """Make the file permanent, and let go of it."""
+        self._files.fsync(self._descriptor)
+        descriptor = self._descriptor
+        self._descriptor = -1
+        self._files.close(descriptor)
+
+    def abandon(self) -> None:
+        """Let go of a file that is of no use any more; raises nothing."""
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                self._files.close(self._descriptor)
+            self._descriptor = -1

@@ -155,6 +155,7 @@ class Keyspace:
         "notify_flags",
         "notify",
         "key_deleted",
+        "emptied",
         "expire_command",
         "evict_command",
         "ready",
@@ -185,6 +186,8 @@ class Keyspace:
         # (database, key, command): an expired or evicted key went by itself; the engine logs it as
         # the command, which is DEL or UNLINK.
         self.key_deleted: Callable[[Database, bytes, bytes], None] = _ignore_deletion
+        # FLUSHALL has removed everything: set by the component that saves the data.
+        self.emptied: Callable[[], None] = _ignore_flush
         self.expire_command = b"DEL"
         self.evict_command = b"DEL"
         # Keys that appeared and that clients wait for, in order.
@@ -292,6 +295,10 @@ def _ignore_event(event_class: int, event: bytes, key: bytes, db: int) -> None:
 
 
 def _ignore_trash() -> None:
+    return None
+
+
+def _ignore_flush() -> None:
     return None
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -44,6 +44,10 @@ class ShutdownRequest:
         self.force = "force" in words
 
 
+class LoadFailed(Exception):
+    """The data on disk cannot be loaded; the reason has been logged."""
+
+
 class CannotListen(Exception):
     """No address could be listened on; the text has been logged."""
 
@@ -78,6 +82,10 @@ class Server:
         # Run in order when the server goes down; one that raises ShutdownRefused keeps it up
         # (unless it is forced).
         self.shutdown_hooks: list[Callable[[ShutdownRequest], None]] = []
+        # Loads the data from disk, at start, while clients are served; see LoadFailed.
+        self.load: Callable[[], Awaitable[None]] = _load_nothing
+        self.loading = False
+        self._load_scope = trio.CancelScope()
         # Holds up the whole process for so many seconds (DEBUG SLEEP).
         self.sleep: Callable[[float], None] = time.sleep
         self._stop = trio.Event()
@@ -216,11 +224,19 @@ class Server:
 
     # Running.
 
-    async def run(self, *, ready: Callable[[], None] | None = None) -> None:
-        """Serve until :meth:`stop`. ``ready`` is called once clients can connect.
+    async def run(
+        self,
+        *,
+        initialized: Callable[[], None] | None = None,
+        ready: Callable[[], None] | None = None,
+    ) -> None:
+        """Serve until :meth:`stop`.
 
-        Raises CannotListen. On return all sockets are closed and all tasks have ended.
+        ``initialized`` is called once clients can connect, ``ready`` when the data are loaded, too.
+        Raises CannotListen and LoadFailed. On return all sockets are closed and all tasks have
+        ended.
         """
+        failed = False
         try:
             self.listen()
             async with trio.open_nursery() as nursery:
@@ -229,12 +245,22 @@ class Server:
                 nursery.start_soon(self._run_timers)
                 nursery.start_soon(self._run_ticks)
                 nursery.start_soon(self._serve_clients)
-                if ready is not None:
-                    ready()
-                await self._stop.wait()
+                if initialized is not None:
+                    initialized()
+                try:
+                    with self._load_scope:
+                        await self.load()
+                except LoadFailed:
+                    failed = True
+                else:
+                    if ready is not None and not self._stop.is_set():
+                        ready()
+                    await self._stop.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self.hub.close()
+        if failed:
+            raise LoadFailed
 
     async def _serve_clients(self) -> None:
         hub = self.hub
@@ -247,6 +273,7 @@ class Server:
     def stop(self) -> None:
         """End :meth:`run`, from any task."""
         self._stop.set()
+        self._load_scope.cancel()
 
     def shut_down(self, request: ShutdownRequest) -> None:
         """Go down in good order: no request is executed any more, and :meth:`run` ends.
@@ -256,14 +283,15 @@ class Server:
         if self._stop.is_set():
             return
         self.log.notice("User requested shutdown...")
-        if request.save and not self.shutdown_hooks and not request.force:
-            self.log.warning("This server keeps its data in memory only: they cannot be saved.")
-            raise ShutdownRefused
         for hook in self.shutdown_hooks:
             try:
                 hook(request)
             except ShutdownRefused:
                 if not request.force:
+                    self.log.warning(
+                        "Errors trying to shut down the server. Check the logs for more "
+                        "information."
+                    )
                     raise
         self.engine.add_guard(STAGE_SHUTDOWN, _put_aside)
         self.stop()
@@ -312,6 +340,10 @@ class Server:
                 await self._timers_changed.wait()
 
 
+async def _load_nothing() -> None:
+    return None
+
+
 def _put_aside(session: Session, command: Command, argv: list[bytes]) -> Reply:
     return NO_REPLY
 
@@ -329,7 +361,10 @@ async def watch_signals(server: Server) -> None:
                     raise SystemExit(1)
                 interrupted = True
             name = signal.Signals(number).name
-            server.log.warning(f"Received {name} scheduling shutdown...")
+            if server.loading:
+                server.log.warning("Received shutdown signal during loading, exiting now.")
+            else:
+                server.log.warning(f"Received {name} scheduling shutdown...")
             try:
                 server.shut_down(
                     ShutdownRequest(server.config.values(f"shutdown-on-{name.lower()}"))

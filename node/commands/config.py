@@ -45,6 +45,7 @@ class Configuration(Component):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
+        self._server = server
 
     def groups(self) -> Sequence[Group]:
         """CONFIG and its subcommands."""
@@ -90,7 +91,7 @@ class Configuration(Component):
                 # The slow log is given these arguments afterwards.
                 argv[at + 1] = REDACTED
         try:
-            config.set(pairs, local=_is_local(ctx))
+            config.set(pairs, local=_is_local(ctx), loading=self._server.loading)
         except LoadingError as error:
             raise ReplyError(f"LOADING {error}".encode()) from None
         except SetError as error:

@@ -40,7 +40,6 @@ class Information(Component):
         self.run_id = _random_id(server)
         self._replication_id = _random_id(server)
         self.mode = "standalone"
-        self._started = server.clock.wall()
         self._commands = Rate()
         self._input = Rate()
         self._output = Rate()
@@ -53,7 +52,6 @@ class Information(Component):
         return (
             Section("Server", self._collect_server),
             Section("Clients", self._collect_clients),
-            Section("Persistence", self._collect_persistence),
             Section("Stats", self._collect_stats),
             Section("Replication", self._collect_replication),
             Section("CPU", self._collect_cpu),
@@ -172,25 +170,6 @@ class Information(Component):
             ("clients_in_timeout_table", sum(1 for wait in blocking.waits if wait.deadline)),
             ("total_blocking_keys", sum(len(db.waiters) for db in engine.keyspace.databases)),
             ("total_blocking_keys_on_nokey", 0),
-        ]
-
-    def _collect_persistence(self) -> Fields:
-        """All that is to be said of a node that keeps its data in memory alone."""
-        return [
-            ("loading", 0),
-            ("async_loading", 0),
-            ("rdb_changes_since_last_save", self.engine.keyspace.dirty),
-            ("rdb_bgsave_in_progress", 0),
-            ("rdb_last_save_time", int(self._started)),
-            ("rdb_last_bgsave_status", "ok"),
-            ("rdb_last_bgsave_time_sec", -1),
-            ("rdb_current_bgsave_time_sec", -1),
-            ("rdb_saves", 0),
-            ("aof_enabled", 0),
-            ("aof_rewrite_in_progress", 0),
-            ("aof_rewrite_scheduled", 0),
-            ("aof_last_bgrewrite_status", "ok"),
-            ("aof_last_write_status", "ok"),
         ]
 
     def _collect_stats(self) -> Fields:

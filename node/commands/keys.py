@@ -490,7 +490,10 @@ def flush(ctx: Session, argv: list[bytes]) -> Reply:
     tips=["request_policy:all_shards", "response_policy:all_succeeded"],
 )
 def flush_all(ctx: Session, argv: list[bytes]) -> Reply:
-    return _flush(ctx, argv, ctx.engine.keyspace.databases)
+    keyspace = ctx.engine.keyspace
+    reply = _flush(ctx, argv, keyspace.databases)
+    keyspace.emptied()
+    return reply
 
 
 # OBJECT.

@@ -6,6 +6,7 @@ lives. Defaults and bounds are those of Redis 7.2.
 
 from typing import Final
 
+from node.config import durability
 from node.config.checks import check_shutdown_flags
 from node.config.directive import (
     INT_MAX,
@@ -394,4 +395,5 @@ SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
     ("Observation", OBSERVATION),
     ("Memory and expiry", MEMORY),
     ("Encodings", ENCODINGS),
+    *durability.SECTIONS,
 ]

@@ -14,12 +14,10 @@ from node.config.checks import (
     check_log_folder,
     check_log_name,
     check_node_name,
-    check_snapshot_name,
     check_title_template,
 )
 from node.config.directive import (
     INT_MAX,
-    INT_MIN,
     UINT_MAX,
     Bool,
     Directive,
@@ -28,7 +26,7 @@ from node.config.directive import (
     Memory,
     Text,
 )
-from node.config.special import MasterAddress, OomScores, SavePoints
+from node.config.special import MasterAddress, OomScores
 from node.config.syntax import INT64_MAX, UINT64_MAX
 
 
@@ -125,48 +123,7 @@ def _enum(
 
 
 SNAPSHOTS: Final[list[Directive]] = [
-    SavePoints(
-        "save",
-        ("3600", "1", "300", "100", "60", "10000"),
-        'Write a snapshot after so many seconds if so many changes were made; `save ""` for never.',
-        multiple=True,
-        meaning=False,
-    ),
-    Text(
-        "dbfilename",
-        "dump.rdb",
-        "File name of the snapshot.",
-        protected=True,
-        meaning=False,
-        check=check_snapshot_name,
-    ),
-    _bool("rdbcompression", True, "Compress strings in snapshots."),
-    _bool("rdbchecksum", True, "End snapshots with a checksum and verify it.", mutable=False),
     _bool("rdb-del-sync-files", False, "Delete the snapshots that replication needed."),
-    _bool("rdb-save-incremental-fsync", True, "Flush a snapshot to disk while it is written."),
-    _bool("stop-writes-on-bgsave-error", True, "Refuse writes after a snapshot failed."),
-    _enum(
-        "sanitize-dump-payload",
-        "no",
-        ("no", "yes", "clients"),
-        "Check snapshots and RESTORE payloads in depth.",
-    ),
-    _int(
-        "rdb-key-save-delay",
-        0,
-        INT_MIN,
-        INT_MAX,
-        "Microseconds to wait after each key of a snapshot, for tests.",
-        hidden=True,
-    ),
-    _int(
-        "key-load-delay",
-        0,
-        INT_MIN,
-        INT_MAX,
-        "Microseconds to wait after each key that is loaded, for tests.",
-        hidden=True,
-    ),
     _int(
         "loading-process-events-interval-bytes",
         2 * 1024 * 1024,

@@ -38,9 +38,10 @@ MEGABYTE: Final = 1 << 20
 class Exit:
     """How a child ended: its exit code or the signal, bytes copied, seconds it ran."""
 
-    __slots__ = ("code", "signal", "cow", "seconds")
+    __slots__ = ("pid", "code", "signal", "cow", "seconds")
 
-    def __init__(self, code: int, signal: int, cow: int, seconds: float) -> None:
+    def __init__(self, pid: int, code: int, signal: int, cow: int, seconds: float) -> None:
+        self.pid = pid
         self.code = code
         self.signal = signal
         self.cow = cow
@@ -172,7 +173,7 @@ class Child(Component):
         os.close(self._pipe)
         stopped = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
-        end = Exit(code, stopped, self.cow_peak, self.seconds)
+        end = Exit(pid, code, stopped, self.cow_peak, self.seconds)
         done = self._done
         self.kind = ""
         self.pid = 0

@@ -42,12 +42,42 @@ def test_shutdown(start_node: StartServer, options: list[str]) -> None:
     assert not is_connectable(server)
 
 
+def lock(server: Server, locked: bool) -> None:
+    """Put a folder in the way of the snapshot, or take it away."""
+    path = server.folder / "dump.rdb"
+    if locked:
+        path.mkdir()
+    else:
+        path.rmdir()
+
+
 def test_what_cannot_be_saved_keeps_the_server_up(start_node: StartServer) -> None:
     server = start_node()
+    lock(server, True)
     with server.connect() as client:
         assert client("SHUTDOWN", "SAVE") == Error(b"ERR Errors trying to SHUTDOWN. Check logs.")
         assert client("SET", "key", "value") == OK
-    assert "cannot be saved" in server.log
+        log = server.log
+        assert " # Error trying to save the DB, can't exit." in log
+        assert " # Errors trying to shut down the server." in log
+        client.send("SHUTDOWN", "SAVE", "FORCE")
+        assert client.read_rest() == b""
+    assert wait_for_end(server) == 0
+    assert "Error trying to save the DB. Exit anyway." in server.log
+    assert [path.name for path in server.folder.iterdir() if "rdb" in path.name] == ["dump.rdb"]
+
+
+def test_shutdown_saves(start_node: StartServer) -> None:
+    server = start_node()
+    with server.connect() as client:
+        assert client("SET", "key", "value") == OK
+        client.send("SHUTDOWN", "SAVE")
+        assert client.read_rest() == b""
+    assert wait_for_end(server) == 0
+    assert " * Saving the final RDB snapshot before exiting." in server.log
+    server.restart()
+    with server.connect() as client:
+        assert client("GET", "key") == b"value"
 
 
 def test_requests_after_shutdown_are_not_executed(start_node: StartServer) -> None:
@@ -108,6 +138,7 @@ def test_a_terminal_that_goes_away_ends_nothing(start_node: StartServer) -> None
 def test_a_signal_that_asks_for_the_impossible(start_node: StartServer) -> None:
     server = start_node("--shutdown-on-sigterm", "save")
     assert server.process is not None
+    lock(server, True)
     server.process.send_signal(signal.SIGTERM)
     with server.connect() as client:
         while "check the logs for more information" not in server.log:

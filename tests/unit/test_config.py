@@ -229,8 +229,8 @@ def test_cluster_nodes_have_no_master(config: Config) -> None:
 
 
 def test_idle_directives_are_told(config: Config) -> None:
-    read(config, "appendonly yes", 'save ""', "port 1", "replica-read-only yes")
-    assert config.idle() == ["appendonly"]
+    read(config, "rdb-del-sync-files yes", "port 1", "replica-read-only yes")
+    assert config.idle() == ["rdb-del-sync-files"]
 
 
 def test_get_by_name_alias_and_pattern(config: Config) -> None:

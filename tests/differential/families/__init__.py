@@ -11,6 +11,7 @@ from tests.differential.families import (
     keys,
     lists,
     sets,
+    snapshots,
     sorted_sets,
     strings,
 )
@@ -25,4 +26,5 @@ FAMILIES: Final[dict[str, list[Command]]] = {
     "sorted_sets": sorted_sets.COMMANDS,
     "keys": keys.COMMANDS,
     "connection": connection.COMMANDS,
+    "snapshots": snapshots.COMMANDS,
 }

@@ -1,0 +1,125 @@
+"""Between the databases and an RDB file: all keys written out, and keys that were read put in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from node.keyspace import Keyspace
+from node.persistence.rdb_reader import Record
+from node.persistence.rdb_writer import RdbWriter
+from node.version import REDIS_VERSION
+
+SYNC_PORTION: Final = 4 << 20
+"""Bytes after which an incremental flush is due (REDIS_AUTOSYNC_BYTES)."""
+
+CLOCK_MASK: Final = 0xFFFFFF
+
+
+class Unloadable(Exception):
+    """Well-formed records that cannot be put into this keyspace; the text says why."""
+
+
+def describe_origin(keyspace: Keyspace, now: float, base: bool) -> dict[bytes, bytes]:
+    """The aux fields at the head of a file: who wrote it, when (Unix seconds), out of how much.
+
+    ``base`` is whether it is the base of an append-only file.
+    """
+    return {
+        b"redis-ver": REDIS_VERSION.encode(),
+        b"redis-bits": b"64",
+        b"ctime": b"%d" % int(now),
+        b"used-mem": b"%d" % keyspace.used_memory,
+        b"aof-base": b"1" if base else b"0",
+    }
+
+
+def write_dataset(
+    writer: RdbWriter, keyspace: Keyspace, policy: str, step: Callable[[int], None]
+) -> None:
+    """Write all databases.
+
+    ``policy`` is that of eviction, which decides whether idle times or frequencies are written as
+    well. ``step`` is called every few dozen keys, with the number of keys written.
+    """
+    recency = policy.endswith("lru")
+    frequency = policy.endswith("lfu")
+    written = 0
+    for db in keyspace.databases:
+        if not db.count:
+            continue
+        writer.select(db.index, db.count, db.volatile)
+        for bucket in db.buckets:
+            entries = bucket.entries
+            deadlines = bucket.deadlines
+            for key, entry in entries.items():
+                idle: int | None = None
+                count: int | None = None
+                if recency:
+                    idle = (keyspace.clock - entry.clock) & CLOCK_MASK
+                elif frequency:
+                    count = keyspace.lfu_decayed(entry.clock)
+                deadline = None if deadlines is None else deadlines.get(key)
+                writer.entry(key, entry.value, deadline, idle, count)
+            if entries:
+                written += len(entries)
+                step(written)
+
+
+class Intake:
+    """Puts records into a keyspace and counts them.
+
+    ``now`` is in Unix milliseconds. Keys whose time has come before it are left out, unless
+    ``keep_expired`` (a file that belongs to a log which will delete them). ``replace`` allows keys
+    that are there already.
+    """
+
+    __slots__ = ("loaded", "expired", "_keyspace", "_now", "_keep_expired", "_replace", "_policy")
+
+    def __init__(
+        self,
+        keyspace: Keyspace,
+        now: int,
+        policy: str,
+        *,
+        keep_expired: bool = False,
+        replace: bool = False,
+    ) -> None:
+        self.loaded = 0
+        self.expired = 0
+        self._keyspace = keyspace
+        self._now = now
+        self._keep_expired = keep_expired
+        self._replace = replace
+        self._policy = policy
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Put records in. Raises Unloadable; those before are in then."""
+        keyspace = self._keyspace
+        databases = keyspace.databases
+        recency = self._policy.endswith("lru")
+        frequency = self._policy.endswith("lfu")
+        for record in records:
+            if record.db >= len(databases):
+                raise Unloadable(
+                    "Data file was created with a server configured to handle more than "
+                    f"{len(databases)} databases"
+                )
+            deadline = record.deadline
+            if deadline is not None and deadline < self._now and not self._keep_expired:
+                self.expired += 1
+                continue
+            key = record.key
+            db = databases[record.db]
+            if not self._replace and db.stored(key) is not None:
+                name = key.decode(errors="backslashreplace")
+                raise Unloadable(f"RDB has duplicated key '{name}' in DB {record.db}")
+            db.put(key, record.value)
+            if deadline is not None:
+                db.set_deadline(key, deadline)
+            if recency and record.idle is not None:
+                idle = min(record.idle, CLOCK_MASK)
+                db.set_clock(key, (keyspace.clock - idle) & CLOCK_MASK)
+            elif frequency and record.freq is not None:
+                db.set_clock(key, (keyspace.now // 60000 & 0xFFFF) << 8 | record.freq)
+            self.loaded += 1
