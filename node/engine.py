@@ -566,6 +566,11 @@ class Engine:
         assert self._unit is None
         self._unit = []
 
+    @property
+    def in_unit(self) -> bool:
+        """Whether changes are being collected to be logged together."""
+        return self._unit is not None
+
     def end_unit(self) -> None:
         changes = self._unit
         self._unit = None

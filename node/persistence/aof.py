@@ -1,0 +1,775 @@
+"""The append-only file: every change is in it before its client hears of success.
+
+The log is a folder of files that a manifest names (see :mod:`aof_manifest`). Changes come from the
+command log, which all readers share, and go to the last file (:mod:`aof_writer`). From time to time
+the log is rewritten, so that it grows with the data and not with their history: another file is
+begun, a forked child writes the data as they are at that moment into a new base, and once that is
+there the files before are removed. At every moment the manifest on disk names a complete log.
+
+A log that is switched on at run time waits for its first base: until then what is logged goes to a
+file that the manifest does not know, and the log on disk is the one from before, or none.
+
+Behaviour and log lines after aof.c of Redis 7.2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from node.command import WRITE, Command, Group
+from node.command_log import Reader
+from node.component import Component
+from node.config import ConfigError
+from node.engine import STAGE_DISK
+from node.files import Sink
+from node.information import Fields, Section
+from node.persistence.aof_loader import AofLoader
+from node.persistence.aof_manifest import (
+    TEMPORARY_PREFIX,
+    Manifest,
+    ManifestError,
+    format_manifest,
+    manifest_name,
+    parse_manifest,
+    temporary_incremental_name,
+)
+from node.persistence.aof_rewriter import encode_timestamp, write_commands
+from node.persistence.aof_writer import POLICIES, SECOND_NS, AofWriter
+from node.persistence.child import KIND_REWRITE, Child, Exit
+from node.persistence.dataset import SYNC_PORTION, describe_origin, write_dataset
+from node.persistence.loading import Loading
+from node.persistence.rdb_writer import RdbWriter
+from node.resp import Error, Reply, ReplyError, Status
+from node.server import LoadFailed, ShutdownRefused, ShutdownRequest
+from node.session import Session
+
+if TYPE_CHECKING:
+    from node.server import Server
+
+GROUP: Final = Group("server")
+
+# The log's state. WAITING: it was switched on, and its first base is not there yet.
+OFF: Final = 0
+ON: Final = 1
+WAITING: Final = 2
+
+# After so many failures in a row the server waits before it tries another rewrite by itself.
+FAILURES: Final = 3
+LONGEST_DELAY_MINUTES: Final = 60
+
+IN_PROGRESS: Final = b"ERR Background append only file rewriting already in progress"
+IMPOSSIBLE: Final = (
+    b"ERR Can't execute an AOF background rewriting. Please check the server logs for more "
+    b"information."
+)
+
+
+class AppendOnlyFile(Component):
+    """One server's log.
+
+    ``rewrites`` counts rewrites that have begun, ``failures`` those that failed since the last one
+    that did not; ``base_size`` is the size of the log in bytes after its last rewrite.
+    """
+
+    def __init__(self, server: Server, child: Child, loading: Loading) -> None:
+        super().__init__(server.engine)
+        self._server = server
+        self._config = server.config
+        self._clock = server.clock
+        self._log = server.log
+        self._files = server.files
+        self._child = child
+        self._loading = loading
+        self._name = self._config.text("appendfilename")
+        self._folder_name = self._config.text("appenddirname")
+        self._home = ""  # where the folder is
+        self._folder = ""
+        self.state = OFF
+        self.manifest = Manifest(self._name)
+        self.writer = AofWriter(
+            server.files,
+            server.clock,
+            server.log,
+            lambda: child.running,
+            self._report_stall,
+            self._end,
+        )
+        self.writer.changed = self._guard_writes
+        self.writer.mended = self.schedule
+        # Ends the process at once: nothing may go out to clients any more.
+        self.end: Callable[[int], object] = os._exit
+        self.scheduled = False
+        self.rewrites = 0
+        self.failures = 0
+        self.last_ok = True
+        self.last_seconds = -1
+        self.last_cow = 0
+        self.base_size = 0
+        self._snapshot_base = True  # what the child is writing
+        self._delay_minutes = 0
+        self._next_try_ns = 0
+        self._stamped = 0  # the last time in the log, Unix seconds
+        self._reader: Reader = self.writer.buffer.append
+        self._guarding = False
+        self._config.on_change(
+            ("appendfsync", "no-appendfsync-on-rewrite", "aof-timestamp-enabled"), self.configure
+        )
+        self._config.on_change("appendonly", self._switch)
+        loading.sources.insert(0, self.load)
+        self.configure()
+
+    def configure(self) -> None:
+        """Take over the directives."""
+        config = self._config
+        self.writer.policy = POLICIES[config.text("appendfsync")]
+        self.writer.spare = config.boolean("no-appendfsync-on-rewrite")
+        reader = self.writer.buffer.append
+        self._follow(self._append_with_time if config.boolean("aof-timestamp-enabled") else reader)
+
+    def _report_stall(self, event: bytes, taken: int) -> None:
+        self.engine.report_stall(event, taken)
+
+    def _end(self, code: int) -> None:
+        self.end(code)
+
+    def groups(self) -> Sequence[Group]:
+        return (GROUP,)
+
+    async def run(self) -> None:
+        await self.writer.work()
+
+    # The command log.
+
+    def _follow(self, reader: Reader) -> None:
+        """Let ``reader`` take what is logged, if anybody does."""
+        log = self.engine.command_log
+        if self._reader in log.readers and reader != self._reader:
+            log.detach(self._reader)
+            log.attach(reader)
+        self._reader = reader
+
+    def _append_with_time(self, wire: bytes) -> None:
+        now = self.engine.keyspace.now // 1000
+        if now > self._stamped:
+            self._stamped = now
+            self.writer.buffer.append(encode_timestamp(now))
+        self.writer.buffer.append(wire)
+
+    def _attach(self) -> None:
+        if self._reader not in self.engine.command_log.readers:
+            self.engine.command_log.attach(self._reader)
+            self._server.hub.barriers.append(self.writer.flush)
+
+    def _detach(self) -> None:
+        if self._reader in self.engine.command_log.readers:
+            self.engine.command_log.detach(self._reader)
+            self._server.hub.barriers.remove(self.writer.flush)
+
+    # Start.
+
+    async def load(self) -> bool:
+        """At start: load the log and open it; False where it is off, so that there are no data.
+
+        A manifest that cannot be read stops the start in any case. Raises LoadFailed.
+        """
+        self._find_folder()
+        self._read_manifest()
+        if not self._config.boolean("appendonly"):
+            return False
+        manifest = self.manifest
+        started = self._clock.monotonic_ns()
+        self._adopt_single_file()
+        if not manifest.is_empty:
+            loader = AofLoader(
+                self.engine, self._loading, self._files, self._log, self._folder, self._name
+            )
+            sizes = loader.measure(manifest)
+            if any(sizes.values()):
+                truncate = self._config.boolean("aof-load-truncated")
+                await loader.load(manifest, sizes, truncate)
+                self.base_size = sizes[manifest.base.name] if manifest.base is not None else 0
+            taken = (self._clock.monotonic_ns() - started) / 1e9
+            self._log.notice(f"DB loaded from append only file: {taken:.3f} seconds")
+        self._open_at_start()
+        return True
+
+    def _find_folder(self) -> None:
+        self._home = self._config.text("dir")
+        self._folder = os.path.join(self._home, self._folder_name)  # noqa: PTH118
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name)  # noqa: PTH118
+
+    def _beside(self, name: str) -> str:
+        """A path outside of the folder."""
+        return os.path.join(self._home, name)  # noqa: PTH118
+
+    def _read_manifest(self) -> None:
+        self.manifest = Manifest(self._name)
+        path = self._path(manifest_name(self._name))
+        log = self._log
+        try:
+            content = self._files.read_all(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.warning(
+                f"Fatal error: can't open the AOF manifest file {manifest_name(self._name)} "
+                f"for reading: {error.strerror}"
+            )
+            raise LoadFailed from None
+        try:
+            self.manifest = parse_manifest(content, self._name)
+        except ManifestError as error:
+            log.warning("\n*** FATAL AOF MANIFEST FILE ERROR ***\n")
+            if error.number:
+                log.warning(f"Reading the manifest file {path}, at line {error.number}\n")
+                log.warning(f">>> '{error.line}'\n")
+            else:
+                log.warning(f"Reading the manifest file {path}\n")
+            log.warning(f"{error.reason}\n")
+            raise LoadFailed from None
+
+    def _adopt_single_file(self) -> None:
+        """Redis 6 has the log in a single file beside the data: make it the base of this one."""
+        manifest = self.manifest
+        name = self._name
+        files = self._files
+        try:
+            if files.length(self._beside(name)) is None:
+                return
+            interrupted = (
+                manifest.base is not None
+                and not manifest.incremental
+                and manifest.base.name == name
+                and files.length(self._path(name)) is None
+            )
+        except OSError as error:
+            self._log.warning(f"Can't look for the AOF file {name}: {error.strerror}")
+            raise LoadFailed from None
+        if not manifest.is_empty and not interrupted:
+            return
+        self._make_folder()
+        manifest.adopt_base(name)
+        if not self._persist(manifest):
+            raise LoadFailed
+        try:
+            files.rename(self._beside(name), self._path(name))
+            files.sync_folder(self._folder)
+            files.sync_folder(self._home)
+        except OSError as error:
+            self._log.warning(
+                f"Error trying to move the old AOF file {name} into dir {self._folder_name}: "
+                f"{error.strerror}"
+            )
+            raise LoadFailed from None
+        self._log.notice(
+            f"Successfully migrated an old-style AOF configuration ({name}) into the AOF "
+            f"directory ({self._folder_name})."
+        )
+
+    def _make_folder(self) -> None:
+        """Raises LoadFailed."""
+        try:
+            self._files.make_folder(self._folder)
+        except OSError as error:
+            self._log.warning(
+                f"Can't open or create append-only dir {self._folder_name}: {error.strerror}"
+            )
+            raise LoadFailed from None
+
+    def _open_at_start(self) -> None:
+        """Go on where the log ends, or begin one. Raises LoadFailed."""
+        self._make_folder()
+        files = self._files
+        log = self._log
+        manifest = self.manifest
+        there = bool(manifest.incremental)
+        if manifest.is_empty:
+            # The log would do without a base, but other tools expect one.
+            snapshot = self._config.boolean("aof-use-rdb-preamble")
+            base = manifest.add_base(snapshot=snapshot)
+            if not self._write_base(self._path(base.name), snapshot, None):
+                raise LoadFailed
+            log.notice(f"Creating AOF base file {base.name} on server start")
+            self.base_size = files.length(self._path(base.name)) or 0
+        name = manifest.last_incremental().name
+        try:
+            descriptor = files.append(self._path(name))
+            offset = files.size_of(descriptor)
+        except OSError as error:
+            log.warning(f"Can't open the append-only file {name}: {error.strerror}")
+            raise LoadFailed from None
+        if not self._persist(manifest):
+            raise LoadFailed
+        log.notice(f"{'Opening' if there else 'Creating'} AOF incr file {name} on server start")
+        self.writer.size = sum(files.length(self._path(file.name)) or 0 for file in manifest.files)
+        self.writer.open(descriptor, offset)
+        self.state = ON
+        self._attach()
+        self._remove_history()
+
+    # The manifest and the files it names.
+
+    def _persist(self, manifest: Manifest) -> bool:
+        """Put the manifest on disk in place of the one before; False when that failed."""
+        files = self._files
+        log = self._log
+        name = manifest_name(self._name)
+        aside = TEMPORARY_PREFIX + name
+        try:
+            descriptor = files.create(self._path(aside))
+        except OSError as error:
+            log.warning(f"Can't open the AOF manifest file {aside}: {error.strerror}")
+            return False
+        try:
+            try:
+                files.write_all(descriptor, format_manifest(manifest))
+                files.fsync(descriptor)
+            finally:
+                files.close(descriptor)
+        except OSError as error:
+            log.warning(f"Error trying to write the AOF manifest file {aside}: {error.strerror}")
+            self._remove(self._path(aside))
+            return False
+        try:
+            files.rename(self._path(aside), self._path(name))
+        except OSError as error:
+            log.warning(
+                f"Error trying to rename the temporary AOF manifest file {aside} into {name}: "
+                f"{error.strerror}"
+            )
+            self._remove(self._path(aside))
+            return False
+        try:
+            files.sync_folder(self._folder)
+        except OSError as error:
+            log.warning(f"Fail to fsync AOF directory {self._folder}: {error.strerror}.")
+            return False
+        return True
+
+    def _remove_history(self) -> None:
+        """Remove what the log does not need any more."""
+        manifest = self.manifest
+        if not manifest.history or self._config.boolean("aof-disable-auto-gc"):
+            return
+        for file in manifest.history:
+            self._log.notice(f"Removing the history file {file.name} in the background")
+            with contextlib.suppress(OSError):
+                self.writer.remove(self._path(file.name))
+        manifest.history.clear()
+        self._persist(manifest)
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            self._files.remove(path)
+
+    # Rewriting.
+
+    @GROUP.command(
+        "bgrewriteaof",
+        1,
+        "admin noscript no_async_loading",
+        since="1.0.0",
+        complexity="O(1)",
+        summary="Rewrites the append-only file in the background.",
+    )
+    def rewrite_in_background(self, ctx: Session, argv: list[bytes]) -> Reply:
+        """A status that says whether it has begun, or will when the child there is done."""
+        if self._child.kind == KIND_REWRITE:
+            raise ReplyError(IN_PROGRESS)
+        if self._child.running or ctx.in_exec:
+            self.scheduled = True
+            # Whoever asks for it does not want to wait for the server's own patience.
+            self.failures = 0
+            return Status(b"Background append only file rewriting scheduled")
+        if not self.rewrite():
+            raise ReplyError(IMPOSSIBLE)
+        return Status(b"Background append only file rewriting started")
+
+    def schedule(self) -> None:
+        """Rewrite the log as soon as there is no other child."""
+        if self.state != OFF:
+            self.scheduled = True
+
+    def rewrite(self) -> bool:
+        """Begin a rewrite, no child being there; False when that is impossible, which is logged."""
+        files = self._files
+        if self.state == OFF and not self._server.loading:
+            self._find_folder()
+        try:
+            files.make_folder(self._folder)
+        except OSError as error:
+            self._log.warning(
+                f"Can't open or create append-only dir {self._folder_name}: {error.strerror}"
+            )
+            self._fail()
+            return False
+        if self.state != OFF:
+            self.writer.flush(force=True)
+            if self.state == WAITING:
+                self.writer.buffer.clear()  # the new base will have it
+            if self.writer.buffer:
+                # The child would write it, too, and loading would do it twice.
+                self._log.warning(
+                    "Can't rewrite append only file in background: what was logged cannot be "
+                    f"written: {self.writer.write_error}"
+                )
+                self._fail()
+                return False
+            if not self._begin_incremental():
+                self._fail()
+                return False
+        self.rewrites += 1
+        self._snapshot_base = self._config.boolean("aof-use-rdb-preamble")
+        keys = sum(db.count for db in self.engine.keyspace.databases)
+        try:
+            pid = self._child.start(KIND_REWRITE, self._work, self._finish, keys)
+        except OSError as error:
+            self._log.warning(
+                f"Can't rewrite append only file in background: fork: {error.strerror}"
+            )
+            self._fail()
+            return False
+        self._log.notice(f"Background append only file rewriting started by pid {pid}")
+        self.scheduled = False
+        # From here on the log has what the child does not know.
+        if self.state != OFF:
+            self._attach()
+            self.engine.command_log.selected = -1
+        return True
+
+    def _fail(self) -> None:
+        self.last_ok = False
+        self.failures += 1
+
+    def _begin_incremental(self) -> bool:
+        """Let what is logged from now on go to another file; False when that failed."""
+        files = self._files
+        log = self._log
+        manifest: Manifest | None = None
+        if self.state == WAITING:
+            name = temporary_incremental_name(self._name)
+        else:
+            manifest = self.manifest.copy()
+            name = manifest.add_incremental().name
+        try:
+            descriptor = files.create(self._path(name))
+        except OSError as error:
+            log.warning(f"Can't open the append-only file {name}: {error.strerror}")
+            return False
+        log.notice(f"Creating AOF incr file {name} on background rewrite")
+        if manifest is not None:
+            if not self._persist(manifest):
+                files.close(descriptor)
+                return False
+            self.manifest = manifest
+        self.writer.open(descriptor, 0)
+        return True
+
+    def _temporary_base(self, pid: int) -> str:
+        return f"temp-rewriteaof-bg-{pid}.aof"
+
+    def _work(self) -> None:
+        """What the child does."""
+        name = self._temporary_base(os.getpid())
+        if not self._write_base(self._beside(name), self._snapshot_base, self._child):
+            raise OSError
+        self._log.notice(f"Successfully created the temporary AOF base file {name}")
+
+    def _write_base(self, path: str, snapshot: bool, child: Child | None) -> bool:
+        """Write all data; False when that failed, which has been logged."""
+        config = self._config
+        portion = SYNC_PORTION if config.boolean("aof-rewrite-incremental-fsync") else 0
+        try:
+            sink = Sink(self._files, path, portion)
+        except OSError as error:
+            self._log.warning(f"Opening the temp file for AOF rewrite: {error.strerror}")
+            return False
+        try:
+            self._write_content(sink, snapshot, child)
+            sink.finish()
+        except OSError as error:
+            self._log.warning(f"Write error writing append only file on disk: {error.strerror}")
+            sink.abandon()
+            self._remove(path)
+            return False
+        except BaseException:
+            sink.abandon()
+            self._remove(path)
+            raise
+        return True
+
+    def _write_content(self, sink: Sink, snapshot: bool, child: Child | None) -> None:
+        config = self._config
+        keyspace = self.engine.keyspace
+        report = child.report if child is not None else _ignore_progress
+        now = self._clock.wall()
+        if not snapshot:
+            stamped = config.boolean("aof-timestamp-enabled")
+            write_commands(sink.write, keyspace, report, int(now) if stamped else None)
+            return
+        writer = RdbWriter(
+            sink.write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
+        )
+        writer.begin(describe_origin(keyspace, now, base=True))
+        write_dataset(writer, keyspace, config.text("maxmemory-policy"), report)
+        writer.end()
+
+    def _finish(self, end: Exit) -> None:
+        """The child has ended."""
+        log = self._log
+        if end.ok:
+            log.notice("Background AOF rewrite terminated with success")
+            if self._install_base(end.pid):
+                self.last_ok = True
+                self.failures = 0
+                self._remove_history()
+                log.notice("Background AOF rewrite finished successfully")
+                if self.state == WAITING:
+                    self.state = ON
+            else:
+                self._fail()
+        elif not end.signal:
+            log.warning("Background AOF rewrite terminated with error")
+            self._fail()
+        else:
+            log.warning(f"Background AOF rewrite terminated by signal {end.signal}")
+            if not end.killed:
+                self._fail()
+        self._remove(self._beside(self._temporary_base(end.pid)))
+        self.last_cow = end.cow
+        self.last_seconds = int(end.seconds)
+        if self.state == WAITING:
+            self.scheduled = True
+
+    def _install_base(self, pid: int) -> bool:
+        """Make what the child has written the base of the log; False when that failed."""
+        files = self._files
+        log = self._log
+        manifest = self.manifest.copy()
+        base = manifest.add_base(snapshot=self._snapshot_base)
+        aside = self._temporary_base(pid)
+        try:
+            files.rename(self._beside(aside), self._path(base.name))
+        except OSError as error:
+            log.warning(
+                f"Error trying to rename the temporary AOF base file {aside} into {base.name}: "
+                f"{error.strerror}"
+            )
+            return False
+        log.notice(f"Successfully renamed the temporary AOF base file {aside} into {base.name}")
+        moved = ""
+        if self.state == WAITING:
+            manifest.retire_incremental(keep_last=False)
+            temporary = temporary_incremental_name(self._name)
+            moved = manifest.add_incremental().name
+            try:
+                files.rename(self._path(temporary), self._path(moved))
+            except OSError as error:
+                log.warning(
+                    f"Error trying to rename the temporary AOF incr file {temporary} into "
+                    f"{moved}: {error.strerror}"
+                )
+                self._remove(self._path(base.name))
+                return False
+            log.notice(f"Successfully renamed the temporary AOF incr file {temporary} into {moved}")
+        else:
+            manifest.retire_incremental(keep_last=self.state == ON)
+        if not self._persist(manifest):
+            self._remove(self._path(base.name))
+            if moved:
+                self._remove(self._path(moved))
+            return False
+        self.manifest = manifest
+        if self.state != OFF:
+            size = files.length(self._path(base.name)) or 0
+            self.writer.size = self.base_size = size + self.writer.offset
+        return True
+
+    # On and off.
+
+    def _switch(self) -> None:
+        """CONFIG SET appendonly. Raises ConfigError."""
+        if self._server.loading:
+            return
+        wanted = self._config.boolean("appendonly")
+        if not wanted and self.state != OFF:
+            self.stop()
+        elif wanted and self.state == OFF and not self.start():
+            raise ConfigError("Unable to turn on AOF. Check server logs.")
+
+    def start(self) -> bool:
+        """Begin to log; False when that is impossible, which has been logged."""
+        log = self._log
+        self._find_folder()
+        self.state = WAITING
+        if self._child.running and self._child.kind != KIND_REWRITE:
+            self.scheduled = True
+            log.notice(
+                "AOF was enabled but there is already another background operation. An AOF "
+                "background was scheduled to start when possible."
+            )
+        elif self.engine.in_unit:
+            self.scheduled = True
+            log.notice(
+                "AOF was enabled during a transaction. An AOF background was scheduled to start "
+                "when possible."
+            )
+        else:
+            if self._child.running:
+                log.notice(
+                    "AOF was enabled but there is already an AOF rewriting in background. "
+                    "Stopping background AOF and starting a rewrite now."
+                )
+                self._kill_child()
+            if not self.rewrite():
+                self.stop()
+                log.warning(
+                    "Redis needs to enable the AOF but can't trigger a background AOF rewrite "
+                    "operation. Check the above logs for more info about the error."
+                )
+                return False
+        self.writer.forget_errors()
+        return True
+
+    def stop(self) -> None:
+        """Log nothing any more; what is on disk stays."""
+        self.writer.flush(force=True)
+        self._detach()
+        self.writer.close()
+        if self.state == WAITING:
+            self._remove(self._path(temporary_incremental_name(self._name)))
+        self.state = OFF
+        self.scheduled = False
+        self._kill_child()
+        self.writer.forget_errors()
+
+    def _kill_child(self) -> None:
+        if self._child.kind == KIND_REWRITE:
+            self._log.notice(f"Killing running AOF rewrite child: {self._child.pid}")
+            self._child.kill()
+
+    # Periodic work.
+
+    def tick(self, now_ns: int) -> None:
+        """Write what no client waits for, and begin a rewrite where it is time."""
+        if self.state == OFF or self._server.loading:
+            if not self.scheduled or self._server.loading:
+                return
+        else:
+            self.writer.flush()
+        if self._child.running:
+            return
+        if self.scheduled:
+            if not self._must_wait(now_ns):
+                self.rewrite()
+            return
+        growth = self._config.integer("auto-aof-rewrite-percentage")
+        size = self.writer.size
+        if self.state != ON or not growth:
+            return
+        if size <= self._config.integer("auto-aof-rewrite-min-size"):
+            return
+        grown = size * 100 // (self.base_size or 1) - 100
+        if grown >= growth and not self._must_wait(now_ns):
+            self._log.notice(f"Starting automatic rewriting of AOF on {grown}% growth")
+            self.rewrite()
+
+    def _must_wait(self, now_ns: int) -> bool:
+        """Whether rewrites have failed so often that the next one is not due yet."""
+        if self.failures < FAILURES:
+            self._delay_minutes = 0
+            self._next_try_ns = 0
+            return False
+        if self._next_try_ns:
+            if now_ns < self._next_try_ns:
+                return True
+            self._next_try_ns = 0
+            return False
+        self._delay_minutes = min(max(1, self._delay_minutes * 2), LONGEST_DELAY_MINUTES)
+        self._next_try_ns = now_ns + self._delay_minutes * 60 * SECOND_NS
+        self._log.warning(
+            "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in "
+            f"{self._delay_minutes} minutes"
+        )
+        return True
+
+    # Writes are refused while the log cannot be written.
+
+    def _guard_writes(self) -> None:
+        wanted = bool(self.writer.error)
+        if wanted and not self._guarding:
+            self.engine.add_guard(STAGE_DISK, self.guard)
+        elif self._guarding and not wanted:
+            self.engine.remove_guard(self.guard)
+        self._guarding = wanted
+
+    def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
+        """Refuse what changes the data, and PING, so that monitoring learns of it."""
+        if session.from_master:
+            return None
+        flags = command.flags
+        if command.name == b"exec":
+            flags = session.queue_flags
+        if flags & WRITE or command.name == b"ping":
+            return Error(b"MISCONF Errors writing to the AOF file: %b" % self.writer.error.encode())
+        return None
+
+    # The end.
+
+    def finish(self, request: ShutdownRequest) -> None:
+        """At shutdown: all that was logged goes to the disk. Raises ShutdownRefused."""
+        if self.state == OFF:
+            return
+        if self._child.kind == KIND_REWRITE:
+            if self.state == WAITING:
+                if not request.force:
+                    self._log.warning("Writing initial AOF, can't exit.")
+                    raise ShutdownRefused
+                self._log.warning("Writing initial AOF. Exit anyway.")
+            self._log.warning("There is a child rewriting the AOF. Killing it!")
+            self._kill_child()
+        self.writer.finish()
+
+    # INFO.
+
+    def sections(self) -> Sequence[Section]:
+        return (Section("Persistence", self._collect),)
+
+    def _collect(self) -> Fields:
+        rewriting = self._child.kind == KIND_REWRITE
+        writer = self.writer
+        fields: Fields = [
+            ("aof_enabled", int(self.state != OFF)),
+            ("aof_rewrite_in_progress", int(rewriting)),
+            ("aof_rewrite_scheduled", int(self.scheduled)),
+            ("aof_last_rewrite_time_sec", self.last_seconds),
+            ("aof_current_rewrite_time_sec", int(self._child.seconds) if rewriting else -1),
+            ("aof_last_bgrewrite_status", "ok" if self.last_ok else "err"),
+            ("aof_rewrites", self.rewrites),
+            ("aof_rewrites_consecutive_failures", self.failures),
+            ("aof_last_write_status", "err" if writer.error else "ok"),
+            ("aof_last_cow_size", self.last_cow),
+        ]
+        if self.state != OFF:
+            fields += [
+                ("aof_current_size", writer.size),
+                ("aof_base_size", self.base_size),
+                ("aof_pending_rewrite", int(self.state == WAITING)),
+                ("aof_buffer_length", writer.buffered),
+                ("aof_pending_bio_fsync", writer.pending_syncs),
+                ("aof_delayed_fsync", writer.delayed),
+            ]
+        return fields
+
+    def reset_statistics(self) -> None:
+        self.writer.delayed = 0
+        self.rewrites = 0
+
+
+def _ignore_progress(written: int) -> None:
+    return None

@@ -1,0 +1,98 @@
+"""Writes the data as the commands that make them: the base of a log without a snapshot.
+
+One command per key, or several of at most 64 elements each, then PEXPIREAT where the key has a
+deadline; as ``rewriteAppendOnlyFileRio`` of Redis (aof.c) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from node.keyspace import Keyspace, Value
+from node.resp import encode_request
+from node.values.hash import Hash
+from node.values.list import List
+from node.values.set import Set
+from node.values.sorted_set import SortedSet
+
+ELEMENTS: Final = 64
+"""Elements per command (AOF_REWRITE_ITEMS_PER_CMD)."""
+BUFFER: Final = 65536
+"""Bytes that are collected before they are written."""
+
+
+def encode_timestamp(seconds: int) -> bytes:
+    """A line of the log that says when what follows it happened, in Unix seconds."""
+    return b"#TS:%d\r\n" % seconds
+
+
+def encode_key(key: bytes, value: Value) -> Iterator[bytes]:
+    """Requests, encoded, that make the key anew."""
+    if isinstance(value, (bytes, bytearray)):
+        yield encode_request([b"SET", key, bytes(value)])
+    elif type(value) is List:
+        yield from _encode(b"RPUSH", key, ([item] for item in value))
+    elif type(value) is Set:
+        yield from _encode(b"SADD", key, ([member] for member in value.members()))
+    elif type(value) is SortedSet:
+        yield from _encode(
+            b"ZADD", key, ([b"%.17g" % score, member] for member, score in value.items())
+        )
+    elif type(value) is Hash:
+        yield from _encode(b"HMSET", key, ([field, text] for field, text in value.items()))
+    else:
+        raise AssertionError(type(value))
+
+
+def _encode(name: bytes, key: bytes, elements: Iterable[list[bytes]]) -> Iterator[bytes]:
+    left = iter(elements)
+    while batch := list(islice(left, ELEMENTS)):
+        argv = [name, key]
+        for words in batch:
+            argv += words
+        yield encode_request(argv)
+
+
+def write_commands(
+    write: Callable[[bytes], object],
+    keyspace: Keyspace,
+    step: Callable[[int], None],
+    timestamp: int | None,
+) -> None:
+    """Write all databases.
+
+    ``timestamp`` is written first, in Unix seconds, if given. ``step`` is called every few dozen
+    keys with the number of keys written. Raises what ``write`` raises.
+    """
+    parts: list[bytes] = []
+    held = 0
+    written = 0
+    if timestamp is not None:
+        parts.append(encode_timestamp(timestamp))
+    for db in keyspace.databases:
+        if not db.count:
+            continue
+        parts.append(encode_request([b"SELECT", b"%d" % db.index]))
+        for bucket in db.buckets:
+            entries = bucket.entries
+            deadlines = bucket.deadlines
+            for key, entry in entries.items():
+                for wire in encode_key(key, entry.value):
+                    parts.append(wire)
+                    held += len(wire)
+                    if held >= BUFFER:
+                        write(b"".join(parts))
+                        parts.clear()
+                        held = 0
+                deadline = None if deadlines is None else deadlines.get(key)
+                if deadline is not None:
+                    wire = encode_request([b"PEXPIREAT", key, b"%d" % deadline])
+                    parts.append(wire)
+                    held += len(wire)
+            if entries:
+                written += len(entries)
+                step(written)
+    if parts:
+        write(b"".join(parts))
