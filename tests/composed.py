@@ -9,6 +9,7 @@ import os
 
 from node.composition import compose
 from node.config import make_config
+from node.files import SYSTEM_FILES, Files
 from node.log import Log
 from node.network import SystemNetwork
 from tests.inprocess import FakeClock, LocalClient
@@ -18,12 +19,12 @@ from tests.wire import Argument
 class ComposedNode:
     """All commands and components of a node; `options` are words of the command line."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, files: Files = SYSTEM_FILES) -> None:
         self.clock = FakeClock()
         self.config = make_config()
         self.config.read_options([os.fsencode(word) for word in options])
         log = Log(self.clock, path=os.devnull)
-        self.server = compose(self.config, log, self.clock, SystemNetwork())
+        self.server = compose(self.config, log, self.clock, SystemNetwork(), files=files)
         self.server.sleep = self._sleep
         self.engine = self.server.engine
 

@@ -255,7 +255,7 @@ class Snapshots(Component):
             self._remove(aside)
             return False
         try:
-            files.sync_folder(folder)
+            files.sync_folder(".")
         except OSError as error:
             log.warning(f"Failed to fsync directory while saving DB: {error.strerror}")
             return False
