@@ -46,6 +46,7 @@ from node.log import Log
 from node.monitor import Monitor
 from node.network import Network
 from node.pause import Pause
+from node.persistence.aof import AppendOnlyFile
 from node.persistence.child import Child
 from node.persistence.loading import Loading
 from node.persistence.snapshots import Snapshots
@@ -120,11 +121,12 @@ def _make_persistence(server: Server, components: Sequence[Component]) -> list[C
     child = Child(server)
     snapshots = Snapshots(server, child)
     loading = Loading(server, snapshots)
-    server.shutdown_hooks += [snapshots.stop_child, snapshots.save_finally]
+    log = AppendOnlyFile(server, child, loading)
+    server.shutdown_hooks += [snapshots.stop_child, log.finish, snapshots.save_finally]
     for component in components:
         if isinstance(component, Debugging):
             component.add(b"reload", 2, sys.maxsize, loading.reload)
-    return [child, snapshots, loading]
+    return [child, snapshots, loading, log]
 
 
 def tune_collector() -> None:

@@ -11,8 +11,6 @@ from typing import Final
 from node.config.checks import (
     check_defragmentation,
     check_host_name,
-    check_log_folder,
-    check_log_name,
     check_node_name,
     check_title_template,
 )
@@ -132,45 +130,6 @@ SNAPSHOTS: Final[list[Directive]] = [
         "Bytes to load before clients are served in between.",
         hidden=True,
     ),
-]
-
-APPEND_ONLY_FILE: Final[list[Directive]] = [
-    _bool("appendonly", False, "Keep a log of all writes.", deny_loading=True),
-    Text(
-        "appendfilename",
-        "appendonly.aof",
-        "Base of the log's file names.",
-        mutable=False,
-        meaning=False,
-        check=check_log_name,
-    ),
-    Text(
-        "appenddirname",
-        "appendonlydir",
-        "Folder of the log's files.",
-        mutable=False,
-        meaning=False,
-        check=check_log_folder,
-    ),
-    _enum(
-        "appendfsync", "everysec", ("everysec", "always", "no"), "When the log is flushed to disk."
-    ),
-    _bool("no-appendfsync-on-rewrite", False, "Do not flush the log while it is rewritten."),
-    _int(
-        "auto-aof-rewrite-percentage", 100, 0, INT_MAX, "Growth in percent that rewrites the log."
-    ),
-    _memory(
-        "auto-aof-rewrite-min-size",
-        64 * 1024 * 1024,
-        0,
-        INT64_MAX,
-        "Size of the log below which it is not rewritten.",
-    ),
-    _bool("aof-load-truncated", True, "Load a log whose end is cut off."),
-    _bool("aof-use-rdb-preamble", True, "Write the base of the log as a snapshot."),
-    _bool("aof-timestamp-enabled", False, "Write times into the log."),
-    _bool("aof-rewrite-incremental-fsync", True, "Flush a rewritten log while it is written."),
-    _bool("aof-disable-auto-gc", False, "Keep files of the log that are not needed."),
 ]
 
 REPLICATION: Final[list[Directive]] = [
@@ -512,7 +471,6 @@ PROCESS: Final[list[Directive]] = [
 
 SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
     ("Snapshots", SNAPSHOTS),
-    ("Append-only file", APPEND_ONLY_FILE),
     ("Replication", REPLICATION),
     ("Cluster", CLUSTER),
     ("TLS", TLS),

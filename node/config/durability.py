@@ -2,9 +2,19 @@
 
 from typing import Final
 
-from node.config.checks import check_snapshot_name
-from node.config.directive import INT_MAX, INT_MIN, Bool, Directive, Enum, Integer, Text
+from node.config.checks import check_log_folder, check_log_name, check_snapshot_name
+from node.config.directive import (
+    INT_MAX,
+    INT_MIN,
+    Bool,
+    Directive,
+    Enum,
+    Integer,
+    Memory,
+    Text,
+)
 from node.config.special import SavePoints
+from node.config.syntax import INT64_MAX
 
 SNAPSHOTS: Final[list[Directive]] = [
     SavePoints(
@@ -48,4 +58,60 @@ SNAPSHOTS: Final[list[Directive]] = [
     ),
 ]
 
-SECTIONS: Final[list[tuple[str, list[Directive]]]] = [("Snapshots", SNAPSHOTS)]
+APPEND_ONLY_FILE: Final[list[Directive]] = [
+    Bool("appendonly", False, "Keep a log of all writes.", deny_loading=True),
+    Text(
+        "appendfilename",
+        "appendonly.aof",
+        "Base of the log's file names.",
+        mutable=False,
+        check=check_log_name,
+    ),
+    Text(
+        "appenddirname",
+        "appendonlydir",
+        "Folder of the log's files, inside `dir`.",
+        mutable=False,
+        check=check_log_folder,
+    ),
+    Enum(
+        "appendfsync",
+        "everysec",
+        ("everysec", "always", "no"),
+        "When the log is flushed to disk: once a second, before each reply, or by the system.",
+    ),
+    Bool(
+        "no-appendfsync-on-rewrite",
+        False,
+        "Do not flush the log while a snapshot or a rewrite is being written.",
+    ),
+    Integer(
+        "auto-aof-rewrite-percentage",
+        100,
+        0,
+        INT_MAX,
+        "Growth in percent that rewrites the log; 0: only when asked to.",
+    ),
+    Memory(
+        "auto-aof-rewrite-min-size",
+        64 * 1024 * 1024,
+        0,
+        INT64_MAX,
+        "Size of the log below which it is not rewritten.",
+    ),
+    Bool(
+        "aof-load-truncated",
+        True,
+        "Cut off the end of a log that breaks off in the middle of a command, instead of refusing "
+        "to start.",
+    ),
+    Bool("aof-use-rdb-preamble", True, "Write the base of the log as a snapshot."),
+    Bool("aof-timestamp-enabled", False, "Write times into the log."),
+    Bool("aof-rewrite-incremental-fsync", True, "Flush a rewritten log while it is written."),
+    Bool("aof-disable-auto-gc", False, "Keep files of the log that are not needed."),
+]
+
+SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
+    ("Snapshots", SNAPSHOTS),
+    ("Append-only file", APPEND_ONLY_FILE),
+]

@@ -1,4 +1,4 @@
-"""The commands about snapshots, as far as they save nothing: when one ends is each server's own."""
+"""The commands of persistence, as far as they save nothing: when that ends is each server's own."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ from tests.differential.pair import kind
 COMMANDS: Final = [
     Command("SAVE", among(b"x", b""), mangle=False),
     Command("BGSAVE", among(b"x", b"", b"SCHEDULED"), optional(b"SCHEDULE"), mangle=False),
+    Command("BGREWRITEAOF", among(b"x", b""), mangle=False),
     Command("LASTSAVE", check=kind),
 ]
