@@ -46,6 +46,7 @@ from node.log import Log
 from node.monitor import Monitor
 from node.network import Network
 from node.pause import Pause
+from node.persistence import dump
 from node.persistence.aof import AppendOnlyFile
 from node.persistence.child import Child
 from node.persistence.loading import Loading
@@ -60,6 +61,7 @@ FAMILIES: Final[Sequence[Group]] = (
     strings.GROUP,
     bitmaps.GROUP,
     keys.GROUP,
+    dump.GROUP,
     expiry.GROUP,
     sort.GROUP,
     lists.GROUP,

@@ -31,7 +31,7 @@ DIRECTIVES = [
     *["--auto-aof-rewrite-percentage", "0"],
     *["--notify-keyspace-events", "KEAn", "--enable-debug-command", "yes"],
 ]
-CHECKED = ["strings", "bitmaps", "keys", "lists", "hashes", "sets", "sorted_sets"]
+CHECKED = ["strings", "bitmaps", "keys", "dumps", "lists", "hashes", "sets", "sorted_sets"]
 # The checks of these look at more than the request does.
 LOOKED_AT_TWICE = (
     *(b"HRANDFIELD", b"SRANDMEMBER", b"ZRANDMEMBER", b"HSCAN", b"SSCAN", b"ZSCAN"),

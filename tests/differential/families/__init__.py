@@ -7,6 +7,7 @@ from typing import Final
 from tests.differential.families import (
     bitmaps,
     connection,
+    dumps,
     hashes,
     keys,
     lists,
@@ -25,6 +26,7 @@ FAMILIES: Final[dict[str, list[Command]]] = {
     "sets": sets.COMMANDS,
     "sorted_sets": sorted_sets.COMMANDS,
     "keys": keys.COMMANDS,
+    "dumps": dumps.COMMANDS,
     "connection": connection.COMMANDS,
     "snapshots": snapshots.COMMANDS,
 }
