@@ -114,6 +114,28 @@ class Server:
                 self._end()
                 raise
 
+    def launch(self) -> None:
+        """Start on the port it had, or a free one, without waiting for anything."""
+        self.port = self.port or free_port()
+        self._launch()
+
+    def await_ready(self) -> None:
+        """Wait until a launched process answers; raises StartFailure if it does not."""
+        self._wait_until_ready()
+
+    def await_end(self) -> int:
+        """Wait until the process ends by itself; its exit code (minus the signal)."""
+        if self.process is None:
+            raise RuntimeError("not started")
+        return self.process.wait(START_LIMIT)
+
+    def kill(self) -> None:
+        """End the process by SIGKILL; its folder stays, and it can be launched again."""
+        if self.process is None:
+            raise RuntimeError("not started")
+        self.process.kill()
+        self.process.wait()
+
     def restart(self, limit: float = START_LIMIT) -> None:
         """Stop by SIGTERM and start again on the same port, with the same folder.
 
