@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from node.files import Files
@@ -10,15 +11,21 @@ from node.files import Files
 class FaultyFiles(Files):
     """The machine's files, but the n-th call of a method raises an error from then on.
 
-    `fail("write", ENOSPC, 3)` lets two calls of `write` pass; `heal()` ends all faults. `calls`
-    counts the calls of each method since the last `fail` or `heal`.
+    `fail("write", ENOSPC, 3)` lets two calls of `write` pass; `fill(10)` leaves room on the disk
+    for ten bytes; `heal()` ends all faults. `calls` counts the calls of each method since the last
+    `fail` or `heal`.
     """
 
-    __slots__ = ("calls", "faults")
+    __slots__ = ("calls", "faults", "room")
 
     def __init__(self) -> None:
         self.calls: dict[str, int] = {}
         self.faults: dict[str, tuple[int, int]] = {}
+        self.room: int | None = None
+
+    def fill(self, room: int) -> None:
+        """Let the disk have room for so many bytes more."""
+        self.room = room
 
     def fail(self, method: str, number: int, at: int = 1) -> None:
         """Let the calls of a method from the given one on raise OSError with this number."""
@@ -29,6 +36,7 @@ class FaultyFiles(Files):
         """Work again."""
         self.calls.clear()
         self.faults.clear()
+        self.room = None
 
     def _pass(self, method: str) -> None:
         count = self.calls[method] = self.calls.get(method, 0) + 1
@@ -58,7 +66,13 @@ class FaultyFiles(Files):
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         self._pass("write")
-        return super().write(descriptor, data)
+        if self.room is None:
+            return super().write(descriptor, data)
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = super().write(descriptor, data[: self.room])
+        self.room -= written
+        return written
 
     def truncate(self, descriptor: int, size: int) -> None:
         self._pass("truncate")
@@ -71,6 +85,10 @@ class FaultyFiles(Files):
     def fdatasync(self, descriptor: int) -> None:
         self._pass("fdatasync")
         super().fdatasync(descriptor)
+
+    def make_folder(self, path: str) -> None:
+        self._pass("make_folder")
+        super().make_folder(path)
 
     def rename(self, old: str, new: str) -> None:
         self._pass("rename")

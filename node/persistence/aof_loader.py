@@ -186,7 +186,7 @@ class AofLoader:
             await loading.pace(done)
             data = read(descriptor, PORTION)
         replay.run(parser.finish(), parser.ends)
-        if not parser.unfinished and not replay.in_unit:
+        if not replay.in_unit:
             replay.valid = parser.offset
 
     def _cut(self, name: str, replay: Replay, total: int, *, truncate: bool, last: bool) -> None:

@@ -47,11 +47,6 @@ class AofParser:
         self._held_size = 0
         self._need = 0
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether bytes are held that are no whole request yet."""
-        return self._held_size > 0
-
     def feed(self, data: bytes) -> list[list[bytes]]:
         """The requests that ``data`` completes, though maybe later: see :meth:`finish`.
 
