@@ -359,7 +359,7 @@ class RequestParser:
         # has of it.
         self._reader = hiredis.Reader()
         if request is False:
-            used = 4 * empty + _wire_size(requests[before:])
+            used = 4 * empty + wire_size(requests[before:])
             if used <= len(data):
                 self._parse(data[used:], requests, False)
                 return requests
@@ -465,7 +465,7 @@ class RequestParser:
 _BULK_SIZES: Final = [n + len(b"%d" % n) + 5 for n in range(CACHED_LENGTHS)]
 
 
-def _wire_size(requests: list[list[bytes]]) -> int:
+def wire_size(requests: list[list[bytes]]) -> int:
     """Bytes that ``requests`` took on the wire; hiredis accepts only the canonical form."""
     lengths = list(map(len, chain.from_iterable(requests)))
     counts = list(map(len, requests))
