@@ -25,21 +25,24 @@ def measure_bytes(length: int) -> int:
     return (length + OBJECT_BYTES) & ALIGNED
 
 
-def _measure_dict(count: int) -> int:
-    """Return what a dict with bytes keys costs that grew to `count` entries."""
-    if count == 0:
-        return 64
-    size = 8
-    while size * 2 // 3 < count:
-        size *= 2
-    index = size if size < 256 else 2 * size
-    table = 32 + index + 24 * (size * 2 // 3)
-    # Past 512 bytes Python's allocator leaves it to malloc.
-    return 64 + ((table + 15) & ALIGNED if table <= 512 else (table + 23) & ALIGNED)
+def measure_dict(size: int) -> int:
+    """Return what a dict costs whose `__sizeof__()` is `size`, without keys and values."""
+    # The collector's header is not in it.  A table of over 512 bytes comes from malloc.
+    return 16 + ((size + 15) & ALIGNED if size <= 560 else (size + 23) & ALIGNED)
 
 
-DICT_BYTES = [_measure_dict(count) for count in range(SMALL + 2)]
-"""What a dict of so many entries costs, without keys and values."""
+def _measure_growth(most: int) -> list[int]:
+    """Return what dicts with bytes keys cost that grew to 0, 1, ... entries."""
+    growing: dict[bytes, None] = {}
+    sizes = [measure_dict(growing.__sizeof__())]
+    for count in range(1, most + 1):
+        growing[b"%d" % count] = None
+        sizes.append(measure_dict(growing.__sizeof__()))
+    return sizes
+
+
+DICT_BYTES = _measure_growth(SMALL + 1)
+"""What a dict of so many entries costs that nothing was taken out of, without keys and values."""
 
 DICT_STEP = [DICT_BYTES[0]] + [
     DICT_BYTES[count] - DICT_BYTES[count - 1] for count in range(1, SMALL + 2)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from random import Random
 from typing import TypeVar
 
-from node.values.collection import DICT_STEP, SMALL
-from node.values.table import ENTRY_BYTES, LOAD, Table, nth_key, scan_bucket
+from node.values.collection import DICT_BYTES, DICT_STEP, SMALL, measure_dict
+from node.values.table import ENTRY_BYTES, LOAD, Table, is_spacious, nth_key, scan_bucket
 
 V = TypeVar("V")
 
@@ -18,9 +18,24 @@ SCANNABLE = LOAD * 2
 """A dict of up to so many elements is scanned in place, as one bucket; beyond, it gives way to a
 Table first, so that each step of an iteration looks at one bucket and not at everything."""
 
+TABLE_BYTES = 176
+"""What an empty Table costs beyond an empty dict: itself and its list of buckets."""
+
 STEP = [*DICT_STEP[: SMALL + 1], ENTRY_BYTES]
 """What the n-th element adds to the map's cost, without the element itself; the last for all
 beyond.  A Table of few elements counts like a dict: the difference is small and passes."""
+
+
+def measure_room(source: dict[bytes, V] | Table[V]) -> int:
+    """Return what the map costs beyond an empty dict, in bytes, without keys and values."""
+    if isinstance(source, Table):
+        return TABLE_BYTES + source.room
+    return measure_dict(source.__sizeof__()) - DICT_BYTES[0]
+
+
+def resized(source: dict[bytes, V]) -> dict[bytes, V]:
+    """Return a dict that has just grown, or a new one where keys that are gone made it grow."""
+    return {**source} if is_spacious(source, source.__sizeof__()) else source
 
 
 def random_key(source: dict[bytes, V] | Table[V], rng: Random) -> bytes:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from random import Random
 
-from node.values.collection import ALIGNED, DICT_BYTES, OBJECT_BYTES, SMALL, Collection, Limits
+from node.values.collection import (
+    ALIGNED,
+    DICT_BYTES,
+    OBJECT_BYTES,
+    SMALL,
+    Collection,
+    Limits,
+    measure_dict,
+)
 from node.values.elements import (
     SCANNABLE,
-    STEP,
     drain_map,
+    measure_room,
     random_key,
     random_keys,
+    resized,
     sample_keys,
     scan_dict,
 )
@@ -53,9 +62,15 @@ class Hash(Collection):
         fields = self.fields
         if isinstance(fields, dict):
             old = fields.get(field)
+            size: int = fields.__sizeof__() if old is None else 0
             fields[field] = value
+            if old is None and fields.__sizeof__() != size:
+                fields = self.fields = resized(fields)
+                self.memory += measure_dict(fields.__sizeof__()) - measure_dict(size)
         else:
+            room = fields.room
             old = fields.replace(field, value)
+            self.memory += fields.room - room
         if self.compact:
             limits = self.limits
             if (
@@ -69,15 +84,19 @@ class Hash(Collection):
                 (len(old) + OBJECT_BYTES) & ALIGNED
             )
             return False
-        count = len(fields)
-        self.memory += (
-            ((len(field) + OBJECT_BYTES) & ALIGNED)
-            + ((len(value) + OBJECT_BYTES) & ALIGNED)
-            + STEP[count if count <= SMALL else -1]
+        self.memory += ((len(field) + OBJECT_BYTES) & ALIGNED) + (
+            (len(value) + OBJECT_BYTES) & ALIGNED
         )
-        if count > SMALL and isinstance(fields, dict):
-            self.fields = Table(fields)
+        if isinstance(fields, dict) and len(fields) > SMALL:
+            self._tabulate(fields)
         return True
+
+    def _tabulate(self, fields: dict[bytes, bytes]) -> Table[bytes]:
+        """Let a Table take the place of the dict."""
+        table = Table(fields)
+        self.memory += measure_room(table) - measure_room(fields)
+        self.fields = table
+        return table
 
     def expect(self, count: int) -> None:
         """Choose the encoding for a command that is about to set `count` fields, new or not."""
@@ -87,14 +106,16 @@ class Hash(Collection):
     def delete(self, field: bytes) -> bool:
         """Remove a field and tell whether it was there."""
         fields = self.fields
-        count = len(fields)
-        old = fields.pop(field, None)
+        if isinstance(fields, dict):
+            old = fields.pop(field, None)
+        else:
+            room = fields.room
+            old = fields.pop(field, None)
+            self.memory += fields.room - room
         if old is None:
             return False
-        self.memory -= (
-            ((len(field) + OBJECT_BYTES) & ALIGNED)
-            + ((len(old) + OBJECT_BYTES) & ALIGNED)
-            + STEP[count if count <= SMALL else -1]
+        self.memory -= ((len(field) + OBJECT_BYTES) & ALIGNED) + (
+            (len(old) + OBJECT_BYTES) & ALIGNED
         )
         return True
 
@@ -118,7 +139,7 @@ class Hash(Collection):
         if isinstance(fields, dict):
             if len(fields) <= SCANNABLE:
                 return scan_dict(fields, cursor, count)
-            fields = self.fields = Table(fields)
+            fields = self._tabulate(fields)
         return fields.scan(cursor, count)
 
     def random_field(self, rng: Random) -> bytes:
@@ -137,7 +158,7 @@ class Hash(Collection):
         other = Hash(self.limits)
         other.compact = self.compact
         other.fields = self.fields.copy()
-        other.memory = self.memory
+        other.memory = self.memory + measure_room(other.fields) - measure_room(self.fields)
         return other
 
     def drain(self, budget: int) -> bool:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from random import Random
 
-from node.values.collection import ALIGNED, DICT_BYTES, OBJECT_BYTES, SMALL, Collection, Limits
+from node.values.collection import (
+    ALIGNED,
+    DICT_BYTES,
+    OBJECT_BYTES,
+    SMALL,
+    Collection,
+    Limits,
+    measure_dict,
+)
 from node.values.elements import (
     SCANNABLE,
-    STEP,
     drain_map,
+    measure_room,
     random_key,
     random_keys,
+    resized,
     sample_keys,
     scan_dict,
 )
@@ -73,22 +82,33 @@ class Set(Collection):
         if isinstance(elements, dict):
             if member in elements:
                 return False
+            size: int = elements.__sizeof__()
             elements[member] = None
             count = len(elements)
+            if elements.__sizeof__() != size:
+                elements = self.elements = resized(elements)
+                self.memory += measure_dict(elements.__sizeof__()) - measure_dict(size)
+            if count > SMALL:
+                self._tabulate(elements)
         else:
             count = elements.count
+            room = elements.room
             elements[member] = None
             if elements.count == count:
                 return False
             count += 1
-        self.memory += ((len(member) + OBJECT_BYTES) & ALIGNED) + STEP[
-            count if count <= SMALL else -1
-        ]
+            self.memory += elements.room - room
+        self.memory += (len(member) + OBJECT_BYTES) & ALIGNED
         if self.form != HASHTABLE:
             self._reconsider(member, count)
-        if count > SMALL and isinstance(elements, dict):
-            self.elements = Table(elements)
         return True
+
+    def _tabulate(self, elements: dict[bytes, None]) -> Table[None]:
+        """Let a Table take the place of the dict."""
+        table = Table(elements)
+        self.memory += measure_room(table) - measure_room(elements)
+        self.elements = table
+        return table
 
     def _reconsider(self, member: bytes, count: int) -> None:
         """Choose the encoding anew after a member was added."""
@@ -129,28 +149,26 @@ class Set(Collection):
             result.update(elements)
             return result
         result.form = HASHTABLE
-        result.memory += (
-            sum([(len(member) + OBJECT_BYTES) & ALIGNED for member in elements])
-            + DICT_BYTES[min(count, SMALL)]
-            - DICT_BYTES[0]
-        )
-        if count > SMALL:
-            result.memory += (count - SMALL) * STEP[-1]
-            result.elements = Table(elements)
-        else:
-            result.elements = elements
+        result.memory += sum([(len(member) + OBJECT_BYTES) & ALIGNED for member in elements])
+        result.elements = Table(elements) if count > SMALL else elements
+        result.memory += measure_room(result.elements)
         return result
 
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""
         elements = self.elements
-        count = len(elements)
-        elements.pop(member, None)
-        if len(elements) == count:
-            return False
-        self.memory -= ((len(member) + OBJECT_BYTES) & ALIGNED) + STEP[
-            count if count <= SMALL else -1
-        ]
+        if isinstance(elements, dict):
+            if member not in elements:
+                return False
+            del elements[member]
+        else:
+            count = elements.count
+            room = elements.room
+            elements.pop(member, None)
+            if elements.count == count:
+                return False
+            self.memory += elements.room - room
+        self.memory -= (len(member) + OBJECT_BYTES) & ALIGNED
         return True
 
     def members(self) -> Iterable[bytes]:
@@ -178,8 +196,15 @@ class Set(Collection):
 
     def pop_random(self, rng: Random) -> bytes:
         """Remove and return a random member; IndexError when there is none."""
-        member = random_key(self.elements, rng)
-        self.remove(member)
+        elements = self.elements
+        if isinstance(elements, dict):
+            member = random_key(elements, rng)
+            del elements[member]
+        else:
+            room = elements.room
+            member = elements.pop_random(rng)
+            self.memory += elements.room - room
+        self.memory -= (len(member) + OBJECT_BYTES) & ALIGNED
         return member
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
@@ -190,7 +215,7 @@ class Set(Collection):
         if isinstance(elements, dict):
             if len(elements) <= SCANNABLE:
                 return scan_dict(elements, cursor, count)
-            elements = self.elements = Table(elements)
+            elements = self._tabulate(elements)
         return elements.scan(cursor, count)
 
     def compress(self) -> None:
@@ -207,7 +232,7 @@ class Set(Collection):
         other = Set(self.limits)
         other.form = self.form
         other.elements = self.elements.copy()
-        other.memory = self.memory
+        other.memory = self.memory + measure_room(other.elements) - measure_room(self.elements)
         return other
 
     def drain(self, budget: int) -> bool:

@@ -21,29 +21,43 @@ colliding keys; two runs of the process disagree about positions, which SCAN per
 """
 
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import chain
+from math import sqrt
 from random import Random
-from typing import Generic, TypeVar, overload
+from typing import Final, Generic, TypeVar, overload
+
+from node.values.collection import DICT_BYTES, DICT_STEP, SMALL, measure_dict
 
 V = TypeVar("V")
 D = TypeVar("D")
 
-LOAD = 44
+LOAD: Final = 24
 """Entries per bucket, on average, beyond which a bucket is split.
 
-A dict's size is a power of two and costs 26 to 52 bytes an entry, as it is full or not.  Since
-linear hashing keeps all loads from LOAD / 2 to 2 * LOAD present at once, the average is near 39
-bytes for any LOAD from 40 to 100; the smallest of these makes splits, scans and random picks
-cheapest."""
+A dict's size is a power of two and costs 26 to 52 bytes an entry, as it is full or not; since
+linear hashing keeps all loads from LOAD / 2 to 2 * LOAD present at once, the average hardly depends
+on LOAD.  A smaller one makes splits, scans and random picks cheaper, but more dicts for the same
+entries do not stay in the processor's cache as well."""
 
-SPARSE = 11
+SPARSE: Final = 6
 """Entries per bucket, on average, below which two buckets are merged."""
 
-SLACK = 6
-"""By how many standard deviations more than the mean random picks expect a bucket to hold."""
+SPACIOUS: Final = 64
+"""A dict out of which keys go as others come grows to thrice the room that its entries need.  With
+more bytes per entry than this (half as much again as one that only grew) it is made anew, which
+leaves room for a few keys more, so that the next time is not at once."""
 
-ENTRY_BYTES = 40
+SLACK: Final = 5.0
+"""By how many standard deviations more than the mean random picks expect a bucket to hold.
+
+Should one hold still more (one in a million does), the rest of its keys is not drawn before another
+one of it has been; over all draws that is less than one in ten million."""
+
+ENTRY_BYTES: Final = 41
 """What one entry costs on average, without key and value."""
+
+SLOT_BYTES: Final = 8
+"""What a bucket costs beside its dict: its place in the list."""
 
 POSITION_BITS = 48
 SPAN = 1 << POSITION_BITS
@@ -123,20 +137,39 @@ def scan_buckets(
 def nth_key(bucket: dict[bytes, V], n: int) -> bytes:
     """Return the key at a position of the dict's order, walking from the nearer end."""
     behind = len(bucket) - 1 - n
-    if behind < n:
-        return next(islice(reversed(bucket), behind, None))
-    return next(islice(bucket, n, None))
+    if behind + BACKWARDS < n:
+        for key in reversed(bucket):
+            if behind == 0:
+                return key
+            behind -= 1
+    for key in bucket:
+        if n == 0:
+            return key
+        n -= 1
+    raise IndexError("no such position")
+
+
+BACKWARDS: Final = 4
+"""How many steps forward are as dear as beginning to walk backward."""
+
+
+def is_spacious(bucket: dict[bytes, V], size: int) -> bool:
+    """Tell whether a dict whose `__sizeof__()` is `size` should be made anew."""
+    return size > SPACIOUS * len(bucket) and len(bucket) > 10
 
 
 class Table(Generic[V]):
     """A map from bytes to V with bounded work per operation, stable scans and uniform sampling.
 
     `buckets`, `mask` and `size` are public so that a hot path may find a bucket without a call;
-    `count` is the number of entries.  Whoever inserts or deletes goes through the methods.
-    Iterators must be used up before the next change.
+    `count` is the number of entries.  `room` is what the buckets cost beyond an empty one, in
+    bytes, without keys and values; it never lags behind.  Whoever inserts or deletes goes through
+    the methods.  Iterators must be used up before the next change.
     """
 
-    __slots__ = ("buckets", "count", "grow_at", "mask", "peak", "shrink_at", "size")
+    # A table that only grows knows the size of its dicts by the number of their entries; one that
+    # is `worn`, since keys were taken out, asks them.
+    __slots__ = ("buckets", "count", "grow_at", "mask", "peak", "room", "shrink_at", "size", "worn")
 
     def __init__(self, source: "dict[bytes, V] | None" = None) -> None:
         self.buckets: list[dict[bytes, V]] = [{}]
@@ -146,6 +179,8 @@ class Table(Generic[V]):
         self.grow_at = LOAD
         self.shrink_at = 0
         self.peak = 0
+        self.room = 0
+        self.worn = False
         if source:
             self._fill(source)
 
@@ -161,6 +196,7 @@ class Table(Generic[V]):
         self.count = len(source)
         self.mask = size * 2 - 1
         self._resize(size)
+        self._measure_all()
 
     # The map.
 
@@ -192,20 +228,17 @@ class Table(Generic[V]):
             i &= self.mask >> 1
         bucket = self.buckets[i]
         before = len(bucket)
+        size = bucket.__sizeof__() if self.worn else 0
         bucket[key] = value
         if len(bucket) != before:
-            self.count += 1
-            if self.count > self.grow_at:
-                self._split()
+            self._count_in(i, size)
 
     def __delitem__(self, key: bytes) -> None:
         i = hash(key) & self.mask
         if i >= self.size:
             i &= self.mask >> 1
         del self.buckets[i][key]
-        self.count -= 1
-        if self.count < self.shrink_at:
-            self._merge()
+        self._count_out(i)
 
     @overload
     def pop(self, key: bytes) -> V | None: ...
@@ -220,9 +253,7 @@ class Table(Generic[V]):
         if key not in bucket:
             return default
         value = bucket.pop(key)
-        self.count -= 1
-        if self.count < self.shrink_at:
-            self._merge()
+        self._count_out(i)
         return value
 
     def setdefault(self, key: bytes, default: V) -> V:
@@ -231,11 +262,10 @@ class Table(Generic[V]):
             i &= self.mask >> 1
         bucket = self.buckets[i]
         before = len(bucket)
+        size = bucket.__sizeof__() if self.worn else 0
         value = bucket.setdefault(key, default)
         if len(bucket) != before:
-            self.count += 1
-            if self.count > self.grow_at:
-                self._split()
+            self._count_in(i, size)
         return value
 
     def replace(self, key: bytes, value: V) -> V | None:
@@ -246,11 +276,10 @@ class Table(Generic[V]):
         bucket = self.buckets[i]
         old = bucket.get(key)
         before = len(bucket)
+        size = bucket.__sizeof__() if self.worn else 0
         bucket[key] = value
         if len(bucket) != before:
-            self.count += 1
-            if self.count > self.grow_at:
-                self._split()
+            self._count_in(i, size)
         return old
 
     def __len__(self) -> int:
@@ -273,6 +302,8 @@ class Table(Generic[V]):
         self.buckets = [{}]
         self.count = 0
         self.mask = 1
+        self.room = 0
+        self.worn = False
         self._resize(1)
 
     def copy(self) -> "Table[V]":
@@ -281,8 +312,48 @@ class Table(Generic[V]):
         other.buckets = [bucket.copy() for bucket in self.buckets]
         other.count = self.count
         other.mask = self.mask
+        other.worn = self.worn
         other._resize(self.size)
+        other._measure_all()
         return other
+
+    # The account.
+
+    def _count_in(self, i: int, size: int) -> None:
+        """Account for a key that is new in bucket i, whose dict had a size before, if worn."""
+        bucket = self.buckets[i]
+        if self.worn:
+            after: int = bucket.__sizeof__()
+            if after != size:
+                if is_spacious(bucket, after):
+                    bucket = self.buckets[i] = {**bucket}
+                    after = bucket.__sizeof__()
+                self.room += measure_dict(after) - measure_dict(size)
+        elif len(bucket) <= SMALL:
+            self.room += DICT_STEP[len(bucket)]
+        else:
+            self._measure_all()  # beyond all likelihood
+        self.count += 1
+        if self.count > self.grow_at:
+            self._split()
+
+    def _count_out(self, i: int) -> None:
+        """Account for a key that was taken out of bucket i."""
+        self.worn = True
+        bucket = self.buckets[i]
+        if not len(bucket):
+            self.room -= measure_dict(bucket.__sizeof__()) - DICT_BYTES[0]
+            self.buckets[i] = {}
+        self.count -= 1
+        if self.count < self.shrink_at:
+            self._merge()
+
+    def _measure_all(self) -> None:
+        """Find out what all the buckets cost."""
+        room = SLOT_BYTES * (self.size - 1) - DICT_BYTES[0]
+        for bucket in self.buckets:
+            room += measure_dict(bucket.__sizeof__())
+        self.room = room
 
     # Growth and shrinkage, one bucket at a time.
 
@@ -295,8 +366,16 @@ class Table(Generic[V]):
         half = (self.mask + 1) >> 1
         source = self.size - half
         bucket = self.buckets[source]
-        self.buckets.append({key: value for key, value in bucket.items() if hash(key) & half})
-        self.buckets[source] = {key: value for key, value in bucket.items() if not hash(key) & half}
+        upper = {key: value for key, value in bucket.items() if hash(key) & half}
+        lower = {key: value for key, value in bucket.items() if not hash(key) & half}
+        self.buckets.append(upper)
+        self.buckets[source] = lower
+        self.room += (
+            measure_dict(lower.__sizeof__())
+            + measure_dict(upper.__sizeof__())
+            - measure_dict(bucket.__sizeof__())
+            + SLOT_BYTES
+        )
         size = self.size + 1
         if size > self.mask:
             self.mask = self.mask * 2 + 1
@@ -306,8 +385,16 @@ class Table(Generic[V]):
         moved = self.buckets.pop()
         self._unlink_last()
         target = self.size & (self.mask >> 1)
+        bucket = self.buckets[target]
         # A new dict, since the old one may be mostly holes after many deletions.
-        self.buckets[target] = {**self.buckets[target], **moved}
+        merged = {**bucket, **moved}
+        self.buckets[target] = merged
+        self.room += (
+            measure_dict(merged.__sizeof__())
+            - measure_dict(bucket.__sizeof__())
+            - measure_dict(moved.__sizeof__())
+            - SLOT_BYTES
+        )
 
     def _unlink_last(self) -> None:
         size = self.size - 1
@@ -322,7 +409,21 @@ class Table(Generic[V]):
         return scan_buckets(self.buckets.__getitem__, self.mask, self.size, cursor, count)
 
     def random_key(self, rng: Random) -> bytes:
-        """Return a key, every key with the same probability; IndexError when there is none.
+        """Return a key, every key with the same probability; IndexError when there is none."""
+        i, row = self._draw(rng)
+        return nth_key(self.buckets[i], row)
+
+    def pop_random(self, rng: Random) -> bytes:
+        """Remove a random key and return it; IndexError when there is none."""
+        i, row = self._draw(rng)
+        bucket = self.buckets[i]
+        key = nth_key(bucket, row)
+        del bucket[key]
+        self._count_out(i)
+        return key
+
+    def _draw(self, rng: Random) -> tuple[int, int]:
+        """Return a bucket's number and a position in its dict, all being equally likely.
 
         Draws a cell of an imagined grid until the cell is taken.  It has a column for each bucket
         of the smaller table that is growing into the next size: the two halves of one that has
@@ -331,36 +432,36 @@ class Table(Generic[V]):
         count = self.count
         if count == 0:
             raise IndexError("random key of an empty table")
-        buckets = self.buckets
         if self.size == 1:
-            bucket = buckets[0]
-            return nth_key(bucket, int(rng.random() * count))
+            return 0, int(rng.random() * count)
+        buckets = self.buckets
         half = (self.mask + 1) >> 1
         split = self.size - half
         mean = count / (half + half)
         # Rows for a bucket that has been split; one that has not takes twice as many.
-        rows = int(mean + SLACK * mean**0.5) + 4
+        rows = int(mean + SLACK * sqrt(mean)) + 2
         if rows < self.peak:
             rows = self.peak
-        draw = rng.random
         while True:
-            column = int(draw() * half)
-            row = int(draw() * (rows + rows))
+            height = rows + rows
+            cell = int(rng.random() * float(half * height))
+            column = cell // height
+            row = cell - column * height
             if column >= split:
-                bucket = buckets[column]
-                excess = len(bucket) - rows - rows
+                taken = len(buckets[column])
+                excess = taken - height
             else:
                 if row >= rows:
                     row -= rows
                     column += half
-                bucket = buckets[column]
-                excess = len(bucket) - rows
+                taken = len(buckets[column])
+                excess = taken - rows
             if excess > 0:
                 # Beyond all likelihood, but then make room and draw again.
                 rows += excess
                 self.peak = rows
-            elif row < len(bucket):
-                return nth_key(bucket, row)
+            elif row < taken:
+                return column, row
 
     def sample(self, rng: Random, n: int) -> list[bytes]:
         """Return n distinct keys, or all when there are fewer; every subset is equally likely."""
@@ -386,8 +487,11 @@ class Table(Generic[V]):
                 continue
             for _ in range(budget - removed):
                 bucket.popitem()
+            self.worn = True
             self.count -= budget - removed
             removed = budget
+        while self.count < self.shrink_at:
+            self._merge()
         return removed
 
     def pop_bucket(self) -> dict[bytes, V]:
@@ -395,8 +499,10 @@ class Table(Generic[V]):
         if self.size == 1:
             bucket = self.buckets[0]
             self.buckets[0] = {}
+            self.room = 0
         else:
             bucket = self.buckets.pop()
             self._unlink_last()
+            self.room -= measure_dict(bucket.__sizeof__()) + SLOT_BYTES
         self.count -= len(bucket)
         return bucket

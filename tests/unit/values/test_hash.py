@@ -31,6 +31,11 @@ def scan_all(value: Hash, count: int) -> list[bytes]:
     return fields
 
 
+def check_memory(value: Hash) -> None:
+    """Assert that the account has what is there, whatever has been there before."""
+    assert value.memory == pytest.approx(measure(value), rel=0.02, abs=96)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("names", [20, 300, 3000])
 def test_random_changes(names: int, seed: int) -> None:
@@ -40,12 +45,15 @@ def test_random_changes(names: int, seed: int) -> None:
     for step in range(6000):
         field = b"%d" % rng.randrange(names)
         if rng.random() < (0.7 if step < 4000 else 0.2):
-            content = b"x" * rng.randrange(40)
+            content = b"x" * rng.randrange(2, 40)
             assert value.set(field, content) is (field not in model)
             model[field] = content
         else:
             assert value.delete(field) is (model.pop(field, None) is not None)
         assert len(value) == len(model)
+        if step % 500 == 0:
+            check_memory(value)
+    check_memory(value)
     assert dict(value.items()) == model
     assert sorted(value) == sorted(value.keys()) == sorted(model)
     assert sorted(value.values()) == sorted(model.values())
@@ -57,7 +65,7 @@ def test_random_changes(names: int, seed: int) -> None:
     assert sorted(fields) == sorted(model)
     for field in list(model):
         value.delete(field)
-    assert value.memory == BASE_BYTES
+    check_memory(value)
 
 
 def test_encoding_changes_once() -> None:
@@ -185,4 +193,4 @@ def test_memory(size: int, length: int) -> None:
     for i in range(size):
         value.set(b"%0*d" % (19, i), b"%0*d" % (length, i))
     assert isinstance(value.fields, Table) is (size > 512)
-    assert value.memory == pytest.approx(measure(value), rel=0.1, abs=64)
+    check_memory(value)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from node.values.table import LOAD, SPAN, SPARSE, Table, find_position
+from node.values.collection import measure_dict
+from node.values.table import LOAD, SLOT_BYTES, SPACIOUS, SPAN, SPARSE, Table, find_position
 from tests.unit.values.sizes import measure
 
 
-def check(table: Table[int]) -> None:
+def check(table: Table[Any]) -> None:
     """Assert what must hold between any two operations."""
     assert len(table.buckets) == table.size
     assert table.count == sum(map(len, table.buckets)) == len(table)
     assert (table.mask + 1) // 2 <= table.size <= table.mask
     assert table.mask & (table.mask + 1) == 0
     assert SPARSE * (table.size - 1) <= table.count <= 2 * LOAD * table.size + LOAD
+    empty = Table[int]().buckets[0]
+    assert table.room == SLOT_BYTES * (table.size - 1) - measure_dict(empty.__sizeof__()) + sum(
+        measure_dict(bucket.__sizeof__()) for bucket in table.buckets
+    )
     for number, bucket in enumerate(table.buckets):
         for key in bucket:
             address = hash(key) & table.mask
@@ -89,6 +95,12 @@ class TableModel(RuleBasedStateMachine):
         assert min(before, budget) <= removed < budget + LOAD * 8
         assert len(self.table) == before - removed
         self.model = {key: value for key, value in self.model.items() if key in self.table}
+
+    @rule(count=st.integers(1, 300), seed=st.integers(0, 9))
+    def pop_random(self, count: int, seed: int) -> None:
+        rng = Random(seed)
+        for _ in range(min(count, len(self.model))):
+            del self.model[self.table.pop_random(rng)]
 
     @rule()
     def clear(self) -> None:
@@ -230,14 +242,20 @@ def test_random_keys_are_uniform(size: int) -> None:
     assert abs(statistic - size) < 6 * (2 * size) ** 0.5 + 10
 
 
+class Crowding(bytes):
+    """A key that lies in the first bucket, however many there are."""
+
+    def __hash__(self) -> int:
+        return int(self) << 40
+
+
 @pytest.mark.parametrize("size", [50, 100, 140])
-def test_random_key_of_a_crowded_bucket(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As if no bucket were expected to hold more than a few.
-    monkeypatch.setattr("node.values.table.SLACK", -4)
+def test_random_key_of_a_crowded_bucket(size: int) -> None:
     rng = Random(1)
     table: Table[int] = Table()
     for i in range(size):
-        table[b"%d" % i] = i
+        table[Crowding(b"%d" % i)] = i
+    assert len(table.buckets[0]) == size
     counts = Counter(table.random_key(rng) for _ in range(30 * size))
     assert len(counts) == size
     assert max(counts.values()) < 80
@@ -246,6 +264,37 @@ def test_random_key_of_a_crowded_bucket(size: int, monkeypatch: pytest.MonkeyPat
 def test_random_key_of_an_empty_table() -> None:
     with pytest.raises(IndexError):
         Table[int]().random_key(Random(0))
+    with pytest.raises(IndexError):
+        Table[int]().pop_random(Random(0))
+
+
+def test_popped_keys_are_uniform() -> None:
+    rng = Random(8)
+    counts: Counter[bytes] = Counter()
+    for _ in range(3000):
+        table: Table[None] = Table({b"%d" % i: None for i in range(300)})
+        for _ in range(10):
+            key = table.pop_random(rng)
+            assert key not in table
+            counts[key] += 1
+        check(table)
+    statistic = sum((counts[b"%d" % i] - 100) ** 2 for i in range(300)) / 100
+    assert abs(statistic - 300) < 6 * (2 * 300) ** 0.5 + 10
+
+
+@pytest.mark.parametrize("size", [600, 3000, 3500, 4200, 5000])
+def test_dicts_of_keys_that_come_and_go_are_made_anew(size: int) -> None:
+    rng = Random(size)
+    there = [b"%d" % i for i in range(size)]
+    table: Table[None] = Table(dict.fromkeys(there))
+    for i in range(size, size + 20 * size):
+        at = rng.randrange(size)
+        del table[there[at]]
+        there[at] = b"%d" % i
+        table[there[at]] = None
+    check(table)
+    # The smallest dicts are left alone, and a bucket may hold less than when its dict was made.
+    assert table.room < SPACIOUS * size * 1.25
 
 
 @pytest.mark.parametrize("n", [0, 1, 50, 150, 299, 300, 400])
