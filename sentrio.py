@@ -248,7 +248,7 @@ async def run_server(
     code = 0
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_signals, server)
+            await nursery.start(watch_signals, server)
             try:
                 await server.run(initialized=initialized, ready=ready)
             except (CannotListen, LoadFailed):

@@ -348,12 +348,18 @@ def _put_aside(session: Session, command: Command, argv: list[bytes]) -> Reply:
     return NO_REPLY
 
 
-async def watch_signals(server: Server) -> None:
-    """SIGTERM and SIGINT ask for a clean shutdown; a second SIGINT ends the process at once."""
+async def watch_signals(
+    server: Server, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """SIGTERM and SIGINT ask for a clean shutdown; a second SIGINT ends the process at once.
+
+    It has started once neither ends the process by itself any more.
+    """
     # A terminal that goes away is no reason to end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     interrupted = False
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
             if number == signal.SIGINT:
                 if interrupted:

@@ -159,7 +159,7 @@ class Loading(Component):
 
     async def _read(self, descriptor: int, reader: RdbReader, intake: Intake) -> None:
         """Read the whole file. Raises RdbError, Unloadable, OSError."""
-        delay = self._config.integer("key-load-delay") / 1e6
+        config = self._config
         told = False
         done = 0
         while data := self._files.read(descriptor, PORTION):
@@ -167,10 +167,10 @@ class Loading(Component):
             if not told and (records or reader.finished):
                 told = True
                 self.tell_origin(reader)
-            if delay > 0:
+            if config.integer("key-load-delay") > 0:
                 for record in records:
                     intake.take([record])
-                    await trio.sleep(delay)
+                    await trio.sleep(max(0, config.integer("key-load-delay")) / 1e6)
             else:
                 intake.take(records)
             done += len(data)
