@@ -14,7 +14,6 @@ Behaviour and log lines after aof.c of Redis 7.2.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -24,24 +23,14 @@ from node.command_log import Reader
 from node.component import Component
 from node.config import ConfigError
 from node.engine import STAGE_DISK
-from node.files import Sink
 from node.information import Fields, Section
+from node.persistence.aof_folder import AofFolder
 from node.persistence.aof_loader import AofLoader
-from node.persistence.aof_manifest import (
-    TEMPORARY_PREFIX,
-    Manifest,
-    ManifestError,
-    format_manifest,
-    manifest_name,
-    parse_manifest,
-    temporary_incremental_name,
-)
-from node.persistence.aof_rewriter import encode_timestamp, write_commands
+from node.persistence.aof_manifest import Manifest, temporary_incremental_name
+from node.persistence.aof_rewriter import encode_timestamp, write_base
 from node.persistence.aof_writer import POLICIES, SECOND_NS, AofWriter
 from node.persistence.child import KIND_REWRITE, Child, Exit
-from node.persistence.dataset import SYNC_PORTION, describe_origin, write_dataset
 from node.persistence.loading import Loading
-from node.persistence.rdb_writer import RdbWriter
 from node.resp import Error, Reply, ReplyError, Status
 from node.server import LoadFailed, ShutdownRefused, ShutdownRequest
 from node.session import Session
@@ -84,11 +73,10 @@ class AppendOnlyFile(Component):
         self._child = child
         self._loading = loading
         self._name = self._config.text("appendfilename")
-        self._folder_name = self._config.text("appenddirname")
-        self._home = ""  # where the folder is
-        self._folder = ""
+        self.folder = AofFolder(
+            server.files, server.log, self._name, self._config.text("appenddirname")
+        )
         self.state = OFF
-        self.manifest = Manifest(self._name)
         self.writer = AofWriter(
             server.files,
             server.clock,
@@ -175,16 +163,17 @@ class AppendOnlyFile(Component):
 
         A manifest that cannot be read stops the start in any case. Raises LoadFailed.
         """
-        self._find_folder()
-        self._read_manifest()
+        folder = self.folder
+        folder.settle(self._config.text("dir"))
+        folder.read()
         if not self._config.boolean("appendonly"):
             return False
-        manifest = self.manifest
         started = self._clock.monotonic_ns()
-        self._adopt_single_file()
+        folder.adopt_single_file()
+        manifest = folder.manifest
         if not manifest.is_empty:
             loader = AofLoader(
-                self.engine, self._loading, self._files, self._log, self._folder, self._name
+                self.engine, self._loading, self._files, self._log, folder.path, self._name
             )
             sizes = loader.measure(manifest)
             if any(sizes.values()):
@@ -196,176 +185,38 @@ class AppendOnlyFile(Component):
         self._open_at_start()
         return True
 
-    def _find_folder(self) -> None:
-        self._home = self._config.text("dir")
-        self._folder = os.path.join(self._home, self._folder_name)  # noqa: PTH118
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self._folder, name)  # noqa: PTH118
-
-    def _beside(self, name: str) -> str:
-        """A path outside of the folder."""
-        return os.path.join(self._home, name)  # noqa: PTH118
-
-    def _read_manifest(self) -> None:
-        self.manifest = Manifest(self._name)
-        path = self._path(manifest_name(self._name))
-        log = self._log
-        try:
-            content = self._files.read_all(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            log.warning(
-                f"Fatal error: can't open the AOF manifest file {manifest_name(self._name)} "
-                f"for reading: {error.strerror}"
-            )
-            raise LoadFailed from None
-        try:
-            self.manifest = parse_manifest(content, self._name)
-        except ManifestError as error:
-            log.warning("\n*** FATAL AOF MANIFEST FILE ERROR ***\n")
-            if error.number:
-                log.warning(f"Reading the manifest file {path}, at line {error.number}\n")
-                log.warning(f">>> '{error.line}'\n")
-            else:
-                log.warning(f"Reading the manifest file {path}\n")
-            log.warning(f"{error.reason}\n")
-            raise LoadFailed from None
-
-    def _adopt_single_file(self) -> None:
-        """Redis 6 has the log in a single file beside the data: make it the base of this one."""
-        manifest = self.manifest
-        name = self._name
-        files = self._files
-        try:
-            if files.length(self._beside(name)) is None:
-                return
-            interrupted = (
-                manifest.base is not None
-                and not manifest.incremental
-                and manifest.base.name == name
-                and files.length(self._path(name)) is None
-            )
-        except OSError as error:
-            self._log.warning(f"Can't look for the AOF file {name}: {error.strerror}")
-            raise LoadFailed from None
-        if not manifest.is_empty and not interrupted:
-            return
-        self._make_folder()
-        manifest.adopt_base(name)
-        if not self._persist(manifest):
-            raise LoadFailed
-        try:
-            files.rename(self._beside(name), self._path(name))
-            files.sync_folder(self._folder)
-            files.sync_folder(self._home)
-        except OSError as error:
-            self._log.warning(
-                f"Error trying to move the old AOF file {name} into dir {self._folder_name}: "
-                f"{error.strerror}"
-            )
-            raise LoadFailed from None
-        self._log.notice(
-            f"Successfully migrated an old-style AOF configuration ({name}) into the AOF "
-            f"directory ({self._folder_name})."
-        )
-
-    def _make_folder(self) -> None:
-        """Raises LoadFailed."""
-        try:
-            self._files.make_folder(self._folder)
-        except OSError as error:
-            self._log.warning(
-                f"Can't open or create append-only dir {self._folder_name}: {error.strerror}"
-            )
-            raise LoadFailed from None
-
     def _open_at_start(self) -> None:
         """Go on where the log ends, or begin one. Raises LoadFailed."""
-        self._make_folder()
+        folder = self.folder
+        if not folder.make():
+            raise LoadFailed
         files = self._files
         log = self._log
-        manifest = self.manifest
+        manifest = folder.manifest.copy()
         there = bool(manifest.incremental)
         if manifest.is_empty:
             # The log would do without a base, but other tools expect one.
             snapshot = self._config.boolean("aof-use-rdb-preamble")
             base = manifest.add_base(snapshot=snapshot)
-            if not self._write_base(self._path(base.name), snapshot, None):
+            if not self._write_base(self.folder.place(base.name), snapshot, _ignore_progress):
                 raise LoadFailed
             log.notice(f"Creating AOF base file {base.name} on server start")
-            self.base_size = files.length(self._path(base.name)) or 0
+            self.base_size = self.folder.length(base.name)
         name = manifest.last_incremental().name
         try:
-            descriptor = files.append(self._path(name))
+            descriptor = files.append(self.folder.place(name))
             offset = files.size_of(descriptor)
         except OSError as error:
             log.warning(f"Can't open the append-only file {name}: {error.strerror}")
             raise LoadFailed from None
-        if not self._persist(manifest):
+        if not folder.persist(manifest):
             raise LoadFailed
         log.notice(f"{'Opening' if there else 'Creating'} AOF incr file {name} on server start")
-        self.writer.size = sum(files.length(self._path(file.name)) or 0 for file in manifest.files)
+        self.writer.size = sum(folder.length(file.name) for file in manifest.files)
         self.writer.open(descriptor, offset)
         self.state = ON
         self._attach()
         self._remove_history()
-
-    # The manifest and the files it names.
-
-    def _persist(self, manifest: Manifest) -> bool:
-        """Put the manifest on disk in place of the one before; False when that failed."""
-        files = self._files
-        log = self._log
-        name = manifest_name(self._name)
-        aside = TEMPORARY_PREFIX + name
-        try:
-            descriptor = files.create(self._path(aside))
-        except OSError as error:
-            log.warning(f"Can't open the AOF manifest file {aside}: {error.strerror}")
-            return False
-        try:
-            try:
-                files.write_all(descriptor, format_manifest(manifest))
-                files.fsync(descriptor)
-            finally:
-                files.close(descriptor)
-        except OSError as error:
-            log.warning(f"Error trying to write the AOF manifest file {aside}: {error.strerror}")
-            self._remove(self._path(aside))
-            return False
-        try:
-            files.rename(self._path(aside), self._path(name))
-        except OSError as error:
-            log.warning(
-                f"Error trying to rename the temporary AOF manifest file {aside} into {name}: "
-                f"{error.strerror}"
-            )
-            self._remove(self._path(aside))
-            return False
-        try:
-            files.sync_folder(self._folder)
-        except OSError as error:
-            log.warning(f"Fail to fsync AOF directory {self._folder}: {error.strerror}.")
-            return False
-        return True
-
-    def _remove_history(self) -> None:
-        """Remove what the log does not need any more."""
-        manifest = self.manifest
-        if not manifest.history or self._config.boolean("aof-disable-auto-gc"):
-            return
-        for file in manifest.history:
-            self._log.notice(f"Removing the history file {file.name} in the background")
-            with contextlib.suppress(OSError):
-                self.writer.remove(self._path(file.name))
-        manifest.history.clear()
-        self._persist(manifest)
-
-    def _remove(self, path: str) -> None:
-        with contextlib.suppress(OSError):
-            self._files.remove(path)
 
     # Rewriting.
 
@@ -397,15 +248,9 @@ class AppendOnlyFile(Component):
 
     def rewrite(self) -> bool:
         """Begin a rewrite, no child being there; False when that is impossible, which is logged."""
-        files = self._files
-        if self.state == OFF and not self._server.loading:
-            self._find_folder()
-        try:
-            files.make_folder(self._folder)
-        except OSError as error:
-            self._log.warning(
-                f"Can't open or create append-only dir {self._folder_name}: {error.strerror}"
-            )
+        if self.state == OFF:
+            self.folder.settle(self._config.text("dir"))
+        if not self.folder.make():
             self._fail()
             return False
         if self.state != OFF:
@@ -454,21 +299,24 @@ class AppendOnlyFile(Component):
         if self.state == WAITING:
             name = temporary_incremental_name(self._name)
         else:
-            manifest = self.manifest.copy()
+            manifest = self.folder.manifest.copy()
             name = manifest.add_incremental().name
         try:
-            descriptor = files.create(self._path(name))
+            descriptor = files.create(self.folder.place(name))
         except OSError as error:
             log.warning(f"Can't open the append-only file {name}: {error.strerror}")
             return False
         log.notice(f"Creating AOF incr file {name} on background rewrite")
         if manifest is not None:
-            if not self._persist(manifest):
+            if not self.folder.persist(manifest):
                 files.close(descriptor)
                 return False
-            self.manifest = manifest
         self.writer.open(descriptor, 0)
         return True
+
+    def _remove_history(self) -> None:
+        if not self._config.boolean("aof-disable-auto-gc"):
+            self.folder.remove_history(self.writer.remove)
 
     def _temporary_base(self, pid: int) -> str:
         return f"temp-rewriteaof-bg-{pid}.aof"
@@ -476,48 +324,14 @@ class AppendOnlyFile(Component):
     def _work(self) -> None:
         """What the child does."""
         name = self._temporary_base(os.getpid())
-        if not self._write_base(self._beside(name), self._snapshot_base, self._child):
+        if not self._write_base(self.folder.beside(name), self._snapshot_base, self._child.report):
             raise OSError
         self._log.notice(f"Successfully created the temporary AOF base file {name}")
 
-    def _write_base(self, path: str, snapshot: bool, child: Child | None) -> bool:
-        """Write all data; False when that failed, which has been logged."""
-        config = self._config
-        portion = SYNC_PORTION if config.boolean("aof-rewrite-incremental-fsync") else 0
-        try:
-            sink = Sink(self._files, path, portion)
-        except OSError as error:
-            self._log.warning(f"Opening the temp file for AOF rewrite: {error.strerror}")
-            return False
-        try:
-            self._write_content(sink, snapshot, child)
-            sink.finish()
-        except OSError as error:
-            self._log.warning(f"Write error writing append only file on disk: {error.strerror}")
-            sink.abandon()
-            self._remove(path)
-            return False
-        except BaseException:
-            sink.abandon()
-            self._remove(path)
-            raise
-        return True
-
-    def _write_content(self, sink: Sink, snapshot: bool, child: Child | None) -> None:
-        config = self._config
+    def _write_base(self, path: str, snapshot: bool, step: Callable[[int], None]) -> bool:
         keyspace = self.engine.keyspace
-        report = child.report if child is not None else _ignore_progress
         now = self._clock.wall()
-        if not snapshot:
-            stamped = config.boolean("aof-timestamp-enabled")
-            write_commands(sink.write, keyspace, report, int(now) if stamped else None)
-            return
-        writer = RdbWriter(
-            sink.write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
-        )
-        writer.begin(describe_origin(keyspace, now, base=True))
-        write_dataset(writer, keyspace, config.text("maxmemory-policy"), report)
-        writer.end()
+        return write_base(self._files, path, self._config, self._log, keyspace, now, snapshot, step)
 
     def _finish(self, end: Exit) -> None:
         """The child has ended."""
@@ -540,7 +354,7 @@ class AppendOnlyFile(Component):
             log.warning(f"Background AOF rewrite terminated by signal {end.signal}")
             if not end.killed:
                 self._fail()
-        self._remove(self._beside(self._temporary_base(end.pid)))
+        self.folder.remove(self.folder.beside(self._temporary_base(end.pid)))
         self.last_cow = end.cow
         self.last_seconds = int(end.seconds)
         if self.state == WAITING:
@@ -550,11 +364,11 @@ class AppendOnlyFile(Component):
         """Make what the child has written the base of the log; False when that failed."""
         files = self._files
         log = self._log
-        manifest = self.manifest.copy()
+        manifest = self.folder.manifest.copy()
         base = manifest.add_base(snapshot=self._snapshot_base)
         aside = self._temporary_base(pid)
         try:
-            files.rename(self._beside(aside), self._path(base.name))
+            files.rename(self.folder.beside(aside), self.folder.place(base.name))
         except OSError as error:
             log.warning(
                 f"Error trying to rename the temporary AOF base file {aside} into {base.name}: "
@@ -568,25 +382,25 @@ class AppendOnlyFile(Component):
             temporary = temporary_incremental_name(self._name)
             moved = manifest.add_incremental().name
             try:
-                files.rename(self._path(temporary), self._path(moved))
+                files.rename(self.folder.place(temporary), self.folder.place(moved))
             except OSError as error:
                 log.warning(
                     f"Error trying to rename the temporary AOF incr file {temporary} into "
                     f"{moved}: {error.strerror}"
                 )
-                self._remove(self._path(base.name))
+                self.folder.remove(self.folder.place(base.name))
                 return False
             log.notice(f"Successfully renamed the temporary AOF incr file {temporary} into {moved}")
         else:
             manifest.retire_incremental(keep_last=self.state == ON)
-        if not self._persist(manifest):
-            self._remove(self._path(base.name))
-            if moved:
-                self._remove(self._path(moved))
+        if not self.folder.persist(manifest):
+            if self.folder.manifest is not manifest:
+                self.folder.remove(self.folder.place(base.name))
+                if moved:
+                    self.folder.remove(self.folder.place(moved))
             return False
-        self.manifest = manifest
         if self.state != OFF:
-            size = files.length(self._path(base.name)) or 0
+            size = self.folder.length(base.name)
             self.writer.size = self.base_size = size + self.writer.offset
         return True
 
@@ -605,7 +419,7 @@ class AppendOnlyFile(Component):
     def start(self) -> bool:
         """Begin to log; False when that is impossible, which has been logged."""
         log = self._log
-        self._find_folder()
+        self.folder.settle(self._config.text("dir"))
         self.state = WAITING
         if self._child.running and self._child.kind != KIND_REWRITE:
             self.scheduled = True
@@ -642,7 +456,7 @@ class AppendOnlyFile(Component):
         self._detach()
         self.writer.close()
         if self.state == WAITING:
-            self._remove(self._path(temporary_incremental_name(self._name)))
+            self.folder.remove(self.folder.place(temporary_incremental_name(self._name)))
         self.state = OFF
         self.scheduled = False
         self._kill_child()

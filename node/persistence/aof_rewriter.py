@@ -1,16 +1,22 @@
-"""Writes the data as the commands that make them: the base of a log without a snapshot.
+"""Writes the base of a log: all data as they are, as a snapshot or as the commands that make them.
 
-One command per key, or several of at most 64 elements each, then PEXPIREAT where the key has a
+As commands: one per key, or several of at most 64 elements each, then PEXPIREAT where the key has a
 deadline; as ``rewriteAppendOnlyFileRio`` of Redis (aof.c) does.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
+from node.config import Config
+from node.files import Files, Sink
 from node.keyspace import Keyspace, Value
+from node.log import Log
+from node.persistence.dataset import SYNC_PORTION, describe_origin, write_dataset
+from node.persistence.rdb_writer import RdbWriter
 from node.resp import encode_request
 from node.values.hash import Hash
 from node.values.list import List
@@ -96,3 +102,48 @@ def write_commands(
                 step(written)
     if parts:
         write(b"".join(parts))
+
+
+def write_base(
+    files: Files,
+    path: str,
+    config: Config,
+    log: Log,
+    keyspace: Keyspace,
+    now: float,
+    snapshot: bool,
+    step: Callable[[int], None],
+) -> bool:
+    """Write the file ``path``; False when that failed, which is logged, and the file is gone.
+
+    ``now`` is in Unix seconds, ``snapshot`` whether it is to be one; ``step`` as for
+    :func:`write_commands`.
+    """
+    portion = SYNC_PORTION if config.boolean("aof-rewrite-incremental-fsync") else 0
+    try:
+        sink = Sink(files, path, portion)
+    except OSError as error:
+        log.warning(f"Opening the temp file for AOF rewrite: {error.strerror}")
+        return False
+    done = False
+    try:
+        if snapshot:
+            writer = RdbWriter(
+                sink.write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
+            )
+            writer.begin(describe_origin(keyspace, now, base=True))
+            write_dataset(writer, keyspace, config.text("maxmemory-policy"), step)
+            writer.end()
+        else:
+            stamped = config.boolean("aof-timestamp-enabled")
+            write_commands(sink.write, keyspace, step, int(now) if stamped else None)
+        sink.finish()
+        done = True
+    except OSError as error:
+        log.warning(f"Write error writing append only file on disk: {error.strerror}")
+    finally:
+        if not done:
+            sink.abandon()
+            with contextlib.suppress(OSError):
+                files.remove(path)
+    return done
