@@ -200,15 +200,20 @@ class Session:
 
         Called several times, all are logged in order, as one MULTI/EXEC unit.
         """
+        engine = self.engine
+        if not engine.command_log.readers:
+            return
         if self.effects is None:
             self.effects = []
-            self.engine.keyspace.pending = True
+            engine.keyspace.pending = True
         self.effects.append(list(argv))
 
     def propagate_nothing(self) -> None:
         """Keep the running command out of the command log, whatever it changed."""
-        self.effects = []
-        self.engine.keyspace.pending = True
+        engine = self.engine
+        if engine.command_log.readers:
+            self.effects = []
+            engine.keyspace.pending = True
 
     def send(self, wire: bytes) -> None:
         """Queue bytes that answer no request (a push, a monitor line) and wake the connection.

@@ -240,3 +240,16 @@ def test_a_stored_result_replaces_all_that_was_there(
     assert client("EXISTS", "d") == 0
     assert client("SINTERSTORE", "d", "s", "none") == 0
     assert events == [(b"sunionstore", b"d"), (b"del", b"d")]
+
+
+def test_nothing_is_kept_for_a_log_that_nobody_reads(
+    server: LocalServer, client: LocalClient
+) -> None:
+    client.session.propagate(b"SREM", b"key", b"member")
+    client.session.propagate_nothing()
+    assert client.session.effects is None
+    assert not server.keyspace.pending
+    follow_log(server)
+    client.session.propagate(b"SREM", b"key", b"member")
+    assert client.session.effects == [[b"SREM", b"key", b"member"]]
+    assert server.keyspace.pending
