@@ -13,6 +13,7 @@ import hiredis
 from node.composition import compose
 from node.config import make_config
 from node.engine import Engine
+from node.files import SYSTEM_FILES, Files
 from node.log import Log
 from node.network import SystemNetwork
 from node.session import Session
@@ -76,17 +77,25 @@ class LocalClient(Client):
 
 
 class LocalServer:
-    """A server put together as a node is, but never run, and its clock."""
+    """A server put together as a node is, but never run, and its clock.
 
-    def __init__(self, *directives: str, seed: int = 0) -> None:
-        config = make_config()
-        config.read_options([word.encode() for word in directives])
+    `directives` are words of the command line. Time stands still until the test moves it, or a
+    client sends DEBUG SLEEP.
+    """
+
+    def __init__(self, *directives: str, seed: int = 0, files: Files = SYSTEM_FILES) -> None:
+        self.config = make_config()
+        self.config.read_options([os.fsencode(word) for word in directives])
         self.clock = FakeClock()
         log = Log(self.clock, path=os.devnull)
-        self.server = compose(config, log, self.clock, SystemNetwork())
+        self.server = compose(self.config, log, self.clock, SystemNetwork(), files=files)
+        self.server.sleep = self._sleep
         self.engine = self.server.engine
         self.keyspace = self.engine.keyspace
         self.keyspace.random.seed(seed)
+
+    def _sleep(self, seconds: float) -> None:
+        self.clock.ns += round(seconds * 1e9)
 
     def __enter__(self) -> LocalServer:
         return self
@@ -100,13 +109,23 @@ class LocalServer:
 
     def connect(self, protocol: int = 2) -> LocalClient:
         """A new client."""
+        self.engine.refresh()
         return LocalClient(self.engine, protocol)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: the clocks are read again, and waits whose time is up end."""
-        self.clock.ns += round(seconds * 1e9)
+        """Let time pass: waits whose time is up end, and the periodic work is done once."""
+        self._sleep(seconds)
         self.engine.refresh()
         self.engine.blocking.expire(self.engine.ended_ns)
+        for component in self.engine.components:
+            component.tick(self.engine.ended_ns)
+
+    def info(self, *sections: Argument) -> dict[str, str]:
+        """INFO's fields."""
+        text = self.connect()("INFO", *sections)
+        assert isinstance(text, bytes)
+        lines = text.decode().splitlines()
+        return dict(line.split(":", 1) for line in lines if line and not line.startswith("#"))
 
 
 def follow_log(server: LocalServer) -> hiredis.Reader:

@@ -9,7 +9,7 @@ import pytest
 from node.command import Command
 from node.reference import installed_commands, write_reference
 from node.syntax import Argument, parse
-from tests.composed import ComposedNode
+from tests.inprocess import LocalServer
 from tests.installation import ROOT
 from tests.wire import Map, Reply, Set, Simple
 
@@ -51,11 +51,11 @@ def test_declaration_is_whole(command: Command) -> None:
 
 
 @pytest.fixture
-def node() -> Iterator[ComposedNode]:
+def node() -> Iterator[LocalServer]:
     """A whole node that does not run."""
-    composed = ComposedNode()
-    yield composed
-    composed.close()
+    local = LocalServer()
+    yield local
+    local.close()
 
 
 def documented(reply: Reply, name: bytes) -> dict[bytes, Reply]:
@@ -66,7 +66,7 @@ def documented(reply: Reply, name: bytes) -> dict[bytes, Reply]:
     return {key: value for key, value in about.pairs if isinstance(key, bytes)}
 
 
-def test_docs_in_the_shape_of_7_2(node: ComposedNode) -> None:
+def test_docs_in_the_shape_of_7_2(node: LocalServer) -> None:
     about = documented(node.connect(3)("COMMAND", "DOCS", "SET"), b"set")
     assert list(about)[:4] == [b"summary", b"since", b"group", b"complexity"]
     assert isinstance(about[b"history"], Set)
@@ -88,7 +88,7 @@ def test_docs_in_the_shape_of_7_2(node: ComposedNode) -> None:
     assert b"display_text" not in fields
 
 
-def test_docs_of_deprecated_and_of_containers(node: ComposedNode) -> None:
+def test_docs_of_deprecated_and_of_containers(node: LocalServer) -> None:
     client = node.connect(3)
     about = documented(client("COMMAND", "DOCS", "getset", "nosuch", "config"), b"getset")
     assert about[b"doc_flags"] == Set([Simple(b"deprecated")])
@@ -101,7 +101,7 @@ def test_docs_of_deprecated_and_of_containers(node: ComposedNode) -> None:
     assert b"config|get" in dict(subcommands.pairs)
 
 
-def test_filters_of_command_list(node: ComposedNode) -> None:
+def test_filters_of_command_list(node: LocalServer) -> None:
     client = node.connect()
     everything = client("COMMAND", "LIST")
     assert isinstance(everything, list)
@@ -114,7 +114,7 @@ def test_filters_of_command_list(node: ComposedNode) -> None:
 
 
 def test_a_renamed_command_is_found_by_its_new_name() -> None:
-    node = ComposedNode("--rename-command", "GET", "FETCH", "--rename-command", "SET", "")
+    node = LocalServer("--rename-command", "GET", "FETCH", "--rename-command", "SET", "")
     try:
         client = node.connect()
         found = client("COMMAND", "INFO", "fetch", "get", "set")

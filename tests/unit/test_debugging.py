@@ -10,19 +10,19 @@ import pytest
 from node.debugging import describe_table, serialized_size
 from node.values.collection import Limits
 from node.values.list import List
-from tests.composed import ComposedNode
+from tests.inprocess import LocalServer
 from tests.wire import OK, Error, Map, Simple, Verbatim
 
 
 @pytest.fixture
-def node() -> Iterator[ComposedNode]:
+def node() -> Iterator[LocalServer]:
     """A node where DEBUG is allowed."""
-    composed = ComposedNode("--enable-debug-command", "yes")
-    yield composed
-    composed.close()
+    local = LocalServer("--enable-debug-command", "yes")
+    yield local
+    local.close()
 
 
-def test_sleep_takes_the_time_of_the_server(node: ComposedNode) -> None:
+def test_sleep_takes_the_time_of_the_server(node: LocalServer) -> None:
     client = node.connect()
     before = node.clock.ns
     assert client("DEBUG", "SLEEP", "1.25rest") == OK
@@ -31,7 +31,7 @@ def test_sleep_takes_the_time_of_the_server(node: ComposedNode) -> None:
     assert node.clock.ns - before == 1_250_000_000
 
 
-def test_switches(node: ComposedNode) -> None:
+def test_switches(node: LocalServer) -> None:
     client = node.connect()
 
     def states() -> tuple[bool, bool]:
@@ -45,13 +45,13 @@ def test_switches(node: ComposedNode) -> None:
     assert states() == (True, False)
 
 
-def test_pattern(node: ComposedNode) -> None:
+def test_pattern(node: LocalServer) -> None:
     client = node.connect()
     assert client("DEBUG", "STRINGMATCH-LEN", "h[a-e]llo*", "hello world") == 1
     assert client("DEBUG", "STRINGMATCH-LEN", "h[^a-e]llo*", "hello world") == 0
 
 
-def test_populate_leaves_what_is_there(node: ComposedNode) -> None:
+def test_populate_leaves_what_is_there(node: LocalServer) -> None:
     client = node.connect()
     client("SET", "key:1", "mine")
     client("WATCH", "key:2")
@@ -67,7 +67,7 @@ def test_populate_leaves_what_is_there(node: ComposedNode) -> None:
 def test_the_whole_configuration_is_written(tmp_path: Path) -> None:
     file = tmp_path / "sentrio.conf"
     file.write_text("# kept\nmaxmemory 5mb\n")
-    node = ComposedNode("--enable-debug-command", "yes")
+    node = LocalServer("--enable-debug-command", "yes")
     try:
         client = node.connect()
         assert isinstance(client("DEBUG", "CONFIG-REWRITE-FORCE-ALL"), Error)
@@ -81,7 +81,7 @@ def test_the_whole_configuration_is_written(tmp_path: Path) -> None:
     assert "maxmemory-samples 5" in lines
 
 
-def test_digest_ignores_when_a_key_expires(node: ComposedNode) -> None:
+def test_digest_ignores_when_a_key_expires(node: LocalServer) -> None:
     client = node.connect()
     client("SET", "key", "value")
     plain = client("DEBUG", "DIGEST")
@@ -95,7 +95,7 @@ def test_digest_ignores_when_a_key_expires(node: ComposedNode) -> None:
     assert client("DEBUG", "DIGEST") == Simple(b"0" * 40)
 
 
-def test_object_tells_how_long_it_is_idle(node: ComposedNode) -> None:
+def test_object_tells_how_long_it_is_idle(node: LocalServer) -> None:
     client = node.connect()
     client("RPUSH", "key", "a", "bc")
     node.advance(7)
@@ -115,7 +115,7 @@ def test_sizes_in_a_file() -> None:
     assert serialized_size(List(Limits())) == 1
 
 
-def test_tables(node: ComposedNode) -> None:
+def test_tables(node: LocalServer) -> None:
     assert describe_table([0, 0]) == "No stats available for empty dictionaries\n"
     assert "   0: 1 (25.00%)\n   2: 3 (75.00%)\n" in describe_table([2, 0, 2, 2])
     client = node.connect(3)
@@ -135,7 +135,7 @@ def test_tables(node: ComposedNode) -> None:
 
 
 def test_clients_by_memory() -> None:
-    node = ComposedNode("--enable-debug-command", "yes", "--maxmemory-clients", "1mb")
+    node = LocalServer("--enable-debug-command", "yes", "--maxmemory-clients", "1mb")
     try:
         client = node.connect(3)
         told = client("DEBUG", "CLIENT-EVICTION")

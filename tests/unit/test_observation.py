@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from node.information import Section, render
-from tests.composed import ComposedNode
+from tests.inprocess import LocalServer
 from tests.wire import OK, Double, Error, Map, Reply, Verbatim
 
-Make = Callable[..., ComposedNode]
+Make = Callable[..., LocalServer]
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Makes nodes; they are closed at the end."""
-    nodes: list[ComposedNode] = []
+    nodes: list[LocalServer] = []
 
-    def start(*options: str) -> ComposedNode:
-        nodes.append(ComposedNode("--enable-debug-command", "yes", *options))
+    def start(*options: str) -> LocalServer:
+        nodes.append(LocalServer("--enable-debug-command", "yes", *options))
         return nodes[-1]
 
     yield start
@@ -30,7 +30,7 @@ def make() -> Iterator[Make]:
 # --- SLOWLOG -------------------------------------------------------------------------------------
 
 
-def entries(node: ComposedNode, *count: int) -> list[list[Reply]]:
+def entries(node: LocalServer, *count: int) -> list[list[Reply]]:
     """SLOWLOG GET."""
     reply = node.connect()("SLOWLOG", "GET", *count)
     assert isinstance(reply, list)

@@ -11,9 +11,8 @@ import trio
 from node.log import Log
 from node.persistence.aof import AppendOnlyFile
 from node.persistence.child import Child
-from tests.composed import ComposedNode
 from tests.faulty import FaultyFiles
-from tests.inprocess import LocalClient
+from tests.inprocess import LocalClient, LocalServer
 from tests.wire import Error, Simple
 
 PATIENCE = 60.0
@@ -35,7 +34,7 @@ class LoggedNode:
         options = ("--save", "", "--enable-debug-command", "yes", *options)
         if "--appendonly" not in options:
             options = ("--appendonly", "yes", *options)
-        self.node = ComposedNode(*options, files=self.files)
+        self.node = LocalServer(*options, files=self.files)
         self.server = self.node.server
         self.log_path = Path("log")
         self.log_path.touch()

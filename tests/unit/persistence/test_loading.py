@@ -11,13 +11,13 @@ import pytest
 from node.files import SYSTEM_FILES
 from node.persistence.rdb_writer import RdbWriter
 from node.server import LoadFailed
-from tests.composed import ComposedNode
 from tests.faulty import FaultyFiles
+from tests.inprocess import LocalServer
 from tests.wire import OK, Error, Null
 
 NULL = Null(b"$-1")
 REDIS_LOADING = Error(b"LOADING Redis is loading the dataset in memory")
-Start = Callable[..., ComposedNode]
+Start = Callable[..., LocalServer]
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def files() -> FaultyFiles:
 
 @pytest.fixture
 def start(folder: Path, files: FaultyFiles) -> Iterator[Start]:
-    nodes: list[ComposedNode] = []
+    nodes: list[LocalServer] = []
 
-    def build(*options: str) -> ComposedNode:
-        node = ComposedNode("--save", "", "--enable-debug-command", "yes", *options, files=files)
+    def build(*options: str) -> LocalServer:
+        node = LocalServer("--save", "", "--enable-debug-command", "yes", *options, files=files)
         node.server.log.path = str(folder / "log")
         nodes.append(node)
         return node

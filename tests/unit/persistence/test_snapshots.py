@@ -13,9 +13,8 @@ import pytest
 
 from node.persistence.child import Child
 from node.persistence.snapshots import MISCONF, Snapshots
-from tests.composed import ComposedNode
 from tests.faulty import FaultyFiles
-from tests.inprocess import LocalClient
+from tests.inprocess import LocalClient, LocalServer
 from tests.wire import OK, PONG, Error, Simple
 
 PATIENCE = 60.0
@@ -27,7 +26,7 @@ class Fixture:
 
     def __init__(self, *options: str) -> None:
         self.files = FaultyFiles()
-        self.node = ComposedNode(*options, files=self.files)
+        self.node = LocalServer(*options, files=self.files)
         self.node.server.sleep = time.sleep  # in the child
         parts = self.node.engine.components
         self.child = next(part for part in parts if isinstance(part, Child))
