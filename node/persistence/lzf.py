@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import i64
+
 LONGEST_LITERAL: Final = 32
 LONGEST_COPY: Final = 264
 FARTHEST: Final = 8192
@@ -28,18 +30,27 @@ twice as many every third, and so on: what does not compress shall not take long
 _LONGEST_STRIDE: Final = 64
 
 
+_BYTES: Final = [bytes((byte,)) for byte in range(256)]
+
+SHORT: Final = 256
+"""Positions in strings of up to so many bytes are numbers that Python never makes anew, which is
+worth wiping the table after each."""
+
+
 class _Places:
     """Where three bytes of a certain hash were last seen.
 
-    `origin` is where the string at hand begins in the order of all strings ever compressed: what
-    lies before it is a memory of another one, and so the table need not be cleared in between.
+    `short` is for short strings, and empty between them.  In `table` positions are counted through
+    all strings ever compressed, of which the one at hand begins at `origin`: what lies before that
+    is a memory of another one, and so nothing need be wiped.
     """
 
-    __slots__ = ("origin", "table")
+    __slots__ = ("origin", "short", "table")
 
     def __init__(self) -> None:
         self.origin = 0
         self.table = [-1] * _SLOTS
+        self.short = [-1] * _SLOTS
 
 
 _PLACES: Final = _Places()
@@ -47,28 +58,45 @@ _PLACES: Final = _Places()
 
 def compress(data: bytes) -> bytes | None:
     """Return the compressed data, or None if they do not get smaller by SAVING bytes."""
-    total = len(data)
-    most = total - SAVING
-    if most <= 0:
+    total: i64 = len(data)
+    if total <= SAVING:
         return None
     places = _PLACES
-    table = places.table
-    origin = places.origin
-    places.origin = origin + total
+    if total > SHORT:
+        origin: i64 = places.origin
+        places.origin = origin + total
+        return _compress(data, places.table, origin)
+    table = places.short
+    result = _compress(data, table, 0)
+    word: i64 = data[0] << 8 | data[1]
+    at: i64 = 2
+    while at < total:
+        word = (word << 8 | data[at]) & 0xFFFFFF
+        table[((word >> 8) - word * 5) & 65535] = -1
+        at += 1
+    return result
+
+
+def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
+    total: i64 = len(data)
+    most: i64 = total - SAVING
     out: list[bytes] = []
-    size = 0  # of what is in `out`
-    pending = 0  # where the literal bytes begin that are not in `out` yet
-    at = 0
-    last = total - 2
+    size: i64 = 0  # of what is in `out`
+    pending: i64 = 0  # where the literal bytes begin that are not in `out` yet
+    at: i64 = 0
+    last: i64 = total - 2
+    second: i64 = data[0]
+    third: i64 = data[1]
     while at < last:
-        first = data[at]
-        second = data[at + 1]
+        first: i64 = second
+        second = third
         third = data[at + 2]
-        word = first << 16 | second << 8 | third
-        slot = ((word >> 8) - word * 5) & 65535
-        known = table[slot] - origin
+        word: i64 = first << 16 | second << 8 | third
+        slot: i64 = ((word >> 8) - word * 5) & 65535
+        known: i64 = table[slot]
+        known -= origin
         table[slot] = origin + at
-        distance = at - known - 1
+        distance: i64 = at - known - 1
         if (
             known <= 0
             or distance >= FARTHEST
@@ -77,16 +105,19 @@ def compress(data: bytes) -> bytes | None:
             or data[known + 2] != third
         ):
             at += 1
-            missed = at - pending >> _PATIENCE
+            missed: i64 = (at - pending) >> _PATIENCE
             if missed:
                 at += min(_LONGEST_STRIDE, missed)
+                if at < last:
+                    second = data[at]
+                    third = data[at + 1]
             continue
-        longest = last - at
+        longest: i64 = last - at
         if longest > LONGEST_COPY:
             longest = LONGEST_COPY
         elif 16 < longest < 19:
             longest = 19  # as liblzf, which compares sixteen bytes at once
-        length = 3
+        length: i64 = 3
         if longest > 16 and data[known : known + longest] == data[at : at + longest]:
             length = longest
         else:
@@ -97,20 +128,28 @@ def compress(data: bytes) -> bytes | None:
         if size + 4 >= most:
             return None
         if length < 9:
-            out.append(bytes((length - 2 << 5 | distance >> 8, distance & 255)))
+            out.append(_BYTES[(length - 2) << 5 | distance >> 8])
             size += 2
         else:
-            out.append(bytes((7 << 5 | distance >> 8, length - 9, distance & 255)))
+            out.append(_BYTES[7 << 5 | distance >> 8])
+            out.append(_BYTES[length - 9])
             size += 3
+        out.append(_BYTES[distance & 255])
         at += length
         pending = at
         if at >= last:
             break
         # What the copy ends with may be copied too.
-        for back in (at - 2, at - 1):
-            word = data[back] << 16 | data[back + 1] << 8 | data[back + 2]
-            slot = ((word >> 8) - word * 5) & 65535
-            table[slot] = origin + back
+        first = data[at - 2]
+        second = data[at - 1]
+        third = data[at]
+        word = first << 16 | second << 8 | third
+        table[((word >> 8) - word * 5) & 65535] = origin + at - 2
+        first = second
+        second = third
+        third = data[at + 1]
+        word = first << 16 | second << 8 | third
+        table[((word >> 8) - word * 5) & 65535] = origin + at - 1
     if size + at - pending + (at - pending >> 5) + 4 > most:
         return None  # liblzf leaves room for what may still come
     if total > pending:
@@ -118,14 +157,14 @@ def compress(data: bytes) -> bytes | None:
     return b"".join(out)
 
 
-def _add_literal(out: list[bytes], data: bytes, start: int, stop: int) -> int:
+def _add_literal(out: list[bytes], data: bytes, start: i64, stop: i64) -> i64:
     """Append bytes that are meant literally, and return what they take."""
-    size = stop - start
+    size: i64 = stop - start
     while start < stop:
-        end = start + LONGEST_LITERAL
+        end: i64 = start + LONGEST_LITERAL
         if end > stop:
             end = stop
-        out.append(bytes((end - start - 1,)))
+        out.append(_BYTES[end - start - 1])
         out.append(data[start:end])
         size += 1
         start = end
