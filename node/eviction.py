@@ -21,7 +21,7 @@ from node.command import DENYOOM, Command
 from node.component import Component
 from node.engine import STAGE_MEMORY, Engine
 from node.information import Fields, Section
-from node.keyspace import Database
+from node.keyspace import STILL_REPLICA, Database
 from node.resp import Error, Reply
 from node.session import Session
 
@@ -197,9 +197,7 @@ class Eviction(Component):
             if self.exceeded_since:
                 self._end_excess()
             return None
-        if keyspace.still:
-            return None
-        if session.from_master and self._config.boolean("replica-ignore-maxmemory"):
+        if keyspace.still and self._is_still():
             return None
         result = self.make_room()
         if result == UNFINISHED:
@@ -222,7 +220,7 @@ class Eviction(Component):
         Returns ENOUGH, IN_VAIN or UNFINISHED.
         """
         keyspace = self.engine.keyspace
-        if keyspace.still:
+        if keyspace.still and self._is_still():
             return ENOUGH
         result = IN_VAIN if self._policy == "noeviction" else self._evict()
         if result == ENOUGH:
@@ -230,6 +228,12 @@ class Eviction(Component):
         elif not self.exceeded_since:
             self.exceeded_since = self.engine.clock.monotonic_ns()
         return result
+
+    def _is_still(self) -> bool:
+        """Whether nothing may go: a replica evicts by itself only if told to have a limit."""
+        return self.engine.keyspace.still != STILL_REPLICA or self._config.boolean(
+            "replica-ignore-maxmemory"
+        )
 
     def _end_excess(self) -> None:
         if self.exceeded_since:

@@ -55,6 +55,10 @@ STILL_PAUSED: Final = 1 << 0  # CLIENT PAUSE
 # What is loaded is the past: a key that has expired since was there when it was used, and is not
 # even hidden.
 STILL_LOADING: Final = 1 << 1
+STILL_REPLICA: Final = 1 << 2  # the master says what goes
+# What the master has not said to be gone is there for its commands.
+STILL_OBEYING: Final = 1 << 3
+UNHIDDEN: Final = STILL_LOADING | STILL_OBEYING
 
 # Average entries per bucket beyond which one more bucket is split, below which two are merged.
 SPLIT_LOAD: Final = 48
@@ -266,6 +270,23 @@ class Keyspace:
                     self.ready.append((db, key))
                     self.pending = True
 
+    def replace_all(self, fresh: Keyspace) -> None:
+        """Take over all data of another keyspace with as many databases; what was here goes.
+
+        Waiters and watchers are treated as by :meth:`swap`. ``fresh`` is of no use afterwards.
+        """
+        for db, other in zip(self.databases, fresh.databases, strict=True):
+            db.touch_watched(other)
+            db.exchange(other)
+            if other.count:
+                self.trash.append(Buckets(self, other.buckets, other.memory))
+                self.trash_memory += other.memory
+            for key in db.waiters:
+                if key in db.bucket_of(key).entries:
+                    self.ready.append((db, key))
+                    self.pending = True
+        self.trash_filled()
+
     # The LFU counter: 16 bits of minutes, 8 bits of a logarithmic count (Redis's evict.c).
 
     def lfu_fresh(self) -> int:
@@ -460,7 +481,7 @@ class Database:
             return False
         if keyspace.expiring:
             self.expire(key)
-        return not keyspace.still & STILL_LOADING
+        return not keyspace.still & UNHIDDEN
 
     def is_due(self, key: bytes) -> bool:
         """True when ``key`` is still stored although its time has come."""

@@ -21,8 +21,8 @@ class Network(Protocol):
         """A non-blocking socket listening at a path."""
         ...
 
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        """A stream to a TCP server. Raises OSError."""
+    async def connect(self, host: str, port: int, source: str = "") -> trio.abc.Stream:
+        """A stream to a TCP server, from the address ``source`` if one is given. Raises OSError."""
         ...
 
 
@@ -78,8 +78,15 @@ class SystemNetwork:
             raise
         return listener
 
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        return await trio.open_tcp_stream(host, port)
+    async def connect(self, host: str, port: int, source: str = "") -> trio.abc.Stream:
+        try:
+            return await trio.open_tcp_stream(host, port, local_address=source or None)
+        except OSError as error:
+            # What one of the addresses said is more to the point than that all have failed.
+            cause: BaseException | None = error.__cause__
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            raise cause if isinstance(cause, OSError) else error from None
 
 
 def address_unavailable(error: OSError) -> bool:

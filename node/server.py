@@ -85,6 +85,8 @@ class Server:
         # Loads the data from disk, at start, while clients are served; see LoadFailed.
         self.load: Callable[[], Awaitable[None]] = _load_nothing
         self.loading = False
+        # Loading aside, while the old data are served.
+        self.async_loading = False
         self._load_scope = trio.CancelScope()
         # Holds up the whole process for so many seconds (DEBUG SLEEP).
         self.sleep: Callable[[float], None] = time.sleep

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from node.command import LOADING, Command
+from node.command import LOADING, NO_ASYNC_LOADING, Command
 from node.component import Component
 from node.engine import STAGE_LOADING
 from node.information import Fields, Section
-from node.keyspace import STILL_LOADING
+from node.keyspace import STILL_LOADING, STILL_REPLICA, Keyspace
 from node.persistence.dataset import Intake, Unloadable
 from node.persistence.rdb_format import RdbError
 from node.persistence.rdb_reader import RdbReader, Record
@@ -62,6 +62,8 @@ class Loading(Component):
         self._log = server.log
         self._clock = server.clock
         self.sources: list[Source] = [self._load_snapshot]
+        # Told what the head of the snapshot said, once that has been loaded at start.
+        self.snapshot_loaded: Callable[[dict[bytes, bytes]], None] = _ignore_head
         self.expired = 0
         self.loaded = 0
         # Progress: Unix seconds, bytes.
@@ -77,21 +79,33 @@ class Loading(Component):
 
     async def load(self) -> None:
         """Load the data. Raises LoadFailed; the reason has been logged."""
-        engine = self.engine
-        self._server.loading = True
-        engine.keyspace.hold_still(STILL_LOADING, True)
-        engine.add_guard(STAGE_LOADING, self.guard)
-        self.begin(0)
+        self.enter()
         for source in self.sources:
             if await source():
                 break
-        engine.remove_guard(self.guard)
-        engine.keyspace.hold_still(STILL_LOADING, False)
+        self.leave()
+
+    def enter(self, *, serving: bool = False) -> None:
+        """From here on the data are not all there, or (``serving``) they are the old ones."""
+        self._server.loading = True
+        self._server.async_loading = serving
+        if not serving:
+            self.engine.keyspace.hold_still(STILL_LOADING, True)
+        self.engine.add_guard(STAGE_LOADING, self.guard)
+        self.begin(0)
+
+    def leave(self) -> None:
+        """The data are there."""
+        self.engine.remove_guard(self.guard)
+        self.engine.keyspace.hold_still(STILL_LOADING, False)
         self._server.loading = False
+        self._server.async_loading = False
         self._snapshots.forget_changes()
 
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
-        """Refuse whatever needs the data."""
+        """Refuse whatever needs the data, or would change what is being loaded."""
+        if self._server.async_loading:
+            return LOADING_ERROR if command.flags & NO_ASYNC_LOADING else None
         if not command.flags & LOADING:
             return LOADING_ERROR
         if command.name == b"exec" and session.queue is not None:
@@ -142,13 +156,14 @@ class Loading(Component):
         try:
             self.begin(self._files.size_of(descriptor))
             reader, intake = self.open_reader()
-            await self._read(descriptor, reader, intake)
+            await self.read(descriptor, reader, intake)
         except (RdbError, Unloadable, OSError) as error:
             self.complain(path, error)
             raise self._failure() from None
         finally:
             self._files.close(descriptor)
         self.settle(reader, intake)
+        self.snapshot_loaded(reader.aux)
         taken = (self._clock.monotonic_ns() - started) / 1e9
         log.notice(f"DB loaded from disk: {taken:.3f} seconds")
         return True
@@ -157,7 +172,7 @@ class Loading(Component):
         self._log.warning("Fatal error loading the DB, check server logs. Exiting.")
         return LoadFailed()
 
-    async def _read(self, descriptor: int, reader: RdbReader, intake: Intake) -> None:
+    async def read(self, descriptor: int, reader: RdbReader, intake: Intake) -> None:
         """Read the whole file. Raises RdbError, Unloadable, OSError."""
         config = self._config
         told = False
@@ -180,16 +195,25 @@ class Loading(Component):
     # What all who read RDB files need.
 
     def open_reader(
-        self, *, keep_expired: bool = False, replace: bool = False
+        self,
+        *,
+        keep_expired: bool = False,
+        replace: bool = False,
+        keyspace: Keyspace | None = None,
     ) -> tuple[RdbReader, Intake]:
-        """A reader of an RDB file, and what puts its records into the keyspace."""
+        """A reader of an RDB file, and what puts its records into the keyspace, or another one.
+
+        A replica keeps what has expired: its master will say when it is gone.
+        """
         config = self._config
-        keyspace = self.engine.keyspace
+        own = self.engine.keyspace
+        if keyspace is None:
+            keyspace = own
         intake = Intake(
             keyspace,
             int(self._clock.wall() * 1000),
             config.text("maxmemory-policy"),
-            keep_expired=keep_expired,
+            keep_expired=keep_expired or bool(own.still & STILL_REPLICA),
             replace=replace,
         )
         return RdbReader(keyspace.limits, config.boolean("rdbchecksum")), intake
@@ -319,6 +343,10 @@ class Loading(Component):
                 ("loading_eta_seconds", eta),
             ]
         return fields
+
+
+def _ignore_head(aux: dict[bytes, bytes]) -> None:
+    return None
 
 
 def check_end(reader: RdbReader) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.command import WRITE, Command, Group
@@ -75,6 +75,8 @@ class Snapshots(Component):
         self.scheduled = False
         # Libraries of functions that a file brought, to be saved with the data.
         self.functions: list[bytes] = []
+        # What a snapshot is to tell of the history that its data are part of: set by replication.
+        self.lineage: Callable[[], dict[bytes, bytes]] = _tell_nothing
         # The keyspace's count of changes that the last snapshot has, and that of the child has.
         self._saved_dirty = 0
         self._forked_dirty = 0
@@ -233,7 +235,7 @@ class Snapshots(Component):
             return False
         step = "rdbSaveRio"
         try:
-            self._write_content(sink, child)
+            self.write_content(sink.write, child)
             step = "fsync"
             sink.finish()
         except OSError as error:
@@ -262,11 +264,19 @@ class Snapshots(Component):
         log.notice("DB saved on disk")
         return True
 
-    def _write_content(self, sink: Sink, child: Child | None) -> None:
+    def write_content(
+        self,
+        write: Callable[[bytes], object],
+        child: Child | None,
+        *,
+        data: bool = True,
+        functions: bool = True,
+    ) -> None:
+        """Write a snapshot, all of it or not the data or the functions."""
         config = self._config
         keyspace = self.engine.keyspace
         writer = RdbWriter(
-            sink.write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
+            write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
         )
         delay = config.integer("rdb-key-save-delay") / 1e6
         before = 0
@@ -279,10 +289,13 @@ class Snapshots(Component):
             if child is not None:
                 child.report(written)
 
-        writer.begin(describe_origin(keyspace, self._clock.wall(), base=False))
-        for library in self.functions:
-            writer.function(library)
-        write_dataset(writer, keyspace, config.text("maxmemory-policy"), step)
+        origin = describe_origin(keyspace, self._clock.wall(), base=False)
+        writer.begin({**origin, **self.lineage()})
+        if functions:
+            for library in self.functions:
+                writer.function(library)
+        if data:
+            write_dataset(writer, keyspace, config.text("maxmemory-policy"), step)
         writer.end()
 
     def _remove(self, path: str) -> None:
@@ -375,8 +388,8 @@ class Snapshots(Component):
         done = child.processed * 100 / child.total if child.total else 0.0
         saving = child.kind == KIND_SNAPSHOT
         return [
-            ("loading", int(self._server.loading)),
-            ("async_loading", 0),
+            ("loading", int(self._server.loading and not self._server.async_loading)),
+            ("async_loading", int(self._server.async_loading)),
             ("current_cow_peak", child.cow_peak),
             ("current_cow_size", child.cow),
             ("current_cow_size_age", age),
@@ -392,3 +405,7 @@ class Snapshots(Component):
             ("rdb_saves", self.saves),
             ("rdb_last_cow_size", self.last_cow),
         ]
+
+
+def _tell_nothing() -> dict[bytes, bytes]:
+    return {}

@@ -1,0 +1,579 @@
+"""The connection to the own master: asking for the history, fetching it, executing it.
+
+A link is in one of these states, which ROLE tells:
+
+- ``none``: there is no master.
+- ``connect``: not connected; an attempt is made at once after a link that worked has broken, and
+  otherwise a second after the last one.
+- ``connecting``, ``handshake``: on the way (:mod:`.handshake`).
+- ``sync``: all data are coming (:mod:`.transfer`).
+- ``connected``: the stream is coming. It is executed by a session of its own, whose requests are
+  refused by nobody, and it is passed on, byte for byte, to the own backlog and the own replicas.
+
+The history ends where the last whole request ends that was executed; a transaction counts when it
+has been executed as a whole. So the link can break anywhere and be taken up there. A piece of
+the stream is executed without any pause, so that nobody sees data that are ahead of the offset.
+
+Once a second, and when asked, the master is told the offset. A master that is silent for
+``repl-timeout`` seconds is given up.
+
+(``replicationCron``, ``syncWithMaster``, ``replicationHandleMasterDisconnection`` and
+``processMultibulkBuffer`` in Redis 7.2.)
+"""
+
+from __future__ import annotations
+
+import traceback
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from node.command import Command
+from node.engine import UNQUEUED, wrong_arity
+from node.information import Fields
+from node.keyspace import STILL_OBEYING
+from node.persistence.aof import OFF
+from node.replication.handshake import (
+    Continue,
+    Failure,
+    FullSync,
+    Handshake,
+    Introduction,
+    Outcome,
+)
+from node.replication.stream import StreamError, StreamParser
+from node.replication.transfer import Transfer, TransferError
+from node.resp import Error, encode_request
+from node.session import Queued, Session
+from node.version import REDIS_VERSION
+
+if TYPE_CHECKING:
+    from node.persistence.aof import AppendOnlyFile
+    from node.persistence.child import Child
+    from node.persistence.loading import Loading
+    from node.replication.replication import Replication
+
+NONE: Final = "none"
+CONNECT: Final = "connect"
+CONNECTING: Final = "connecting"
+HANDSHAKE: Final = "handshake"
+SYNC: Final = "sync"
+CONNECTED: Final = "connected"
+
+RETRY_SECONDS: Final = 1.0
+BEAT_SECONDS: Final = 1.0
+READ_SIZE: Final = 16 * 1024
+LARGE_READ_SIZE: Final = 1024 * 1024
+LONGEST_LINE: Final = 64 * 1024
+SIGN_OF_LIFE: Final = b"\n"
+MULTI: Final = ([b"MULTI"], [b"multi"])
+
+
+class LinkLost(Exception):
+    """The connection is of no use any more; the text says why."""
+
+
+class Link:
+    """The link to one master after the other.
+
+    ``host`` and ``port`` say where the master is, ``state`` how far the link is. ``session``
+    executes the stream while there is one. ``down_since`` is in Unix seconds, 0 if unknown.
+    ``resumable`` is whether the master may be asked to go on where the own history ends.
+    """
+
+    def __init__(
+        self,
+        replication: Replication,
+        loader: Loading,
+        child: Child,
+        log_file: AppendOnlyFile,
+    ) -> None:
+        self.host = ""
+        self.port = 0
+        self.state = NONE
+        self.session: Session | None = None
+        self.down_since = 0
+        self.resumable = False
+        self._replication = replication
+        self._engine = replication.engine
+        self._config = replication.config
+        self._log = replication.log
+        self._server = replication.server
+        self._loader = loader
+        self._child = child
+        self._log_file = log_file
+        # The database of the stream while there is no session.
+        self._selected = 0
+        self._transfer: Transfer | None = None
+        self._parser = StreamParser()
+        # What has been read of a transaction that has not ended.
+        self._open: list[bytes] = []
+        self._open_size = 0
+        # A master that knows only SYNC is told no offsets.
+        self._old_master = False
+        # Of the task.
+        self._wake = trio.Event()
+        self._scope = trio.CancelScope()  # of the connection
+        self._watch = trio.CancelScope()  # ends it when the master is silent
+        self._retry_at = -inf
+        self._heard_ns = 0
+        self._tell = trio.Event()
+
+    # What others ask.
+
+    @property
+    def position(self) -> int:
+        """The offset of the data while the stream is coming, else -1."""
+        return self._replication.history.offset if self.session is not None else -1
+
+    @property
+    def stream_db(self) -> int:
+        """The database that the stream is in where the history ends."""
+        return self._selected if self.session is None else self.session.db.index
+
+    @property
+    def connected(self) -> bool:
+        """Whether the stream is coming."""
+        return self.state == CONNECTED
+
+    def fields(self) -> Fields:
+        """The fields of INFO."""
+        config = self._config
+        offset = self._replication.history.offset if self.session or self.resumable else 1
+        read = offset
+        if self.session is not None:
+            read += self._open_size + self._parser.buffered
+        now_ns = self._replication.clock.monotonic_ns()
+        silence = (now_ns - self._heard_ns) // 1_000_000_000
+        fields: Fields = [
+            ("master_host", self.host),
+            ("master_port", self.port),
+            ("master_link_status", "up" if self.connected else "down"),
+            ("master_last_io_seconds_ago", silence if self.session is not None else -1),
+            ("master_sync_in_progress", int(self.state == SYNC)),
+            ("slave_read_repl_offset", read),
+            ("slave_repl_offset", offset),
+        ]
+        transfer = self._transfer
+        if self.state == SYNC and transfer is not None:
+            total, received = transfer.payload.length, transfer.payload.received
+            fields += [
+                ("master_sync_total_bytes", total),
+                ("master_sync_read_bytes", received),
+                ("master_sync_left_bytes", total - received),
+                ("master_sync_perc", received * 100 / total if total > 0 else 0.0),
+                ("master_sync_last_io_seconds_ago", silence),
+            ]
+        if not self.connected:
+            down = int(self._replication.clock.wall()) - self.down_since
+            fields.append(("master_link_down_since_seconds", down if self.down_since else -1))
+        return [
+            *fields,
+            ("slave_priority", config.integer("replica-priority")),
+            ("slave_read_only", int(config.boolean("replica-read-only"))),
+            ("replica_announced", int(config.boolean("replica-announced"))),
+        ]
+
+    # What others want.
+
+    def follow(self, host: str, port: int) -> None:
+        """Connect to the master there, instead of the one before, if there was one.
+
+        In any case it is asked to go on where the data end.
+        """
+        self._end()
+        if not self.host:
+            self.resumable = True
+            self._selected = 0
+        self.host = host
+        self.port = port
+        self.state = CONNECT
+        self._retry_at = -inf
+        self._wake.set()
+
+    def resume(self, selected: int) -> None:
+        """The data that were loaded at start are part of the master's history, or were once.
+
+        ``selected`` is the database that the stream is in that goes on there.
+        """
+        if selected < len(self._engine.keyspace.databases):
+            self.resumable = True
+            self._selected = selected
+
+    def leave(self) -> None:
+        """Have no master any more."""
+        self._end()
+        self.host = ""
+        self.port = 0
+        self.state = NONE
+        self.resumable = False
+        self.down_since = 0
+
+    def acknowledge(self) -> None:
+        """Tell the master the offset, when what has come by now has been executed."""
+        self._tell.set()
+
+    def tick(self, now_ns: int) -> None:
+        """It may be time for the next attempt."""
+        if self.state == CONNECT:
+            self._wake.set()
+
+    def _lose(self) -> None:
+        """The link has worked and does no more: go on as soon as possible."""
+        self._end()
+        self.state = CONNECT
+        self._retry_at = -inf
+        self._wake.set()
+        self._log.notice(f"Reconnecting to MASTER {self.host}:{self.port}")
+
+    def _end(self) -> None:
+        """Let go of the connection, whatever it is doing."""
+        self._scope.cancel()
+        session = self.session
+        if session is not None:
+            self._selected = session.db.index
+            self.session = None
+            self.down_since = int(self._replication.clock.wall())
+            self._open = []
+            self._open_size = 0
+            session.killed = True
+            self._engine.close_session(session)
+            self._log.notice("Connection with master lost.")
+            self._log.notice("Caching the disconnected master state.")
+
+    # The task.
+
+    async def run(self) -> None:
+        """Keep the link up; ends with the server."""
+        while True:
+            while not self._is_due():
+                self._wake = trio.Event()
+                await self._wake.wait()
+            with trio.CancelScope() as self._scope:
+                await self._connect(self.host, self.port)
+
+    def _is_due(self) -> bool:
+        if self.state != CONNECT or self._server.loading:
+            return False
+        return trio.current_time() >= self._retry_at
+
+    async def _connect(self, host: str, port: int) -> None:
+        """One attempt, and all that follows if it succeeds."""
+        config = self._config
+        log = self._log
+        scope = self._scope
+        log.notice(f"Connecting to MASTER {host}:{port}")
+        self._retry_at = trio.current_time() + RETRY_SECONDS
+        self.state = CONNECTING
+        log.notice("MASTER <-> REPLICA sync started")
+        try:
+            with trio.fail_after(config.integer("repl-timeout")):
+                stream = await self._server.network.connect(
+                    host, port, config.text("bind-source-addr")
+                )
+        except OSError as error:
+            log.warning(f"Error condition on socket for SYNC: {error.strerror or error}")
+            self._fail(scope)
+            return
+        except trio.TooSlowError:
+            log.warning("Timeout connecting to the MASTER...")
+            self._fail(scope)
+            return
+        try:
+            with trio.CancelScope(deadline=self._deadline()) as self._watch:
+                await self._converse(stream)
+            if self._watch.cancelled_caught:
+                log.warning(self._describe_timeout())
+        except LinkLost as error:
+            log.warning(str(error))
+        except TransferError:
+            pass  # it has been logged
+        except Exception:
+            # The next attempt may go better; the clients have nothing to do with it.
+            self._engine.statistics.unexpected += 1
+            log.warning(f"Unexpected error in the link to the master:\n{traceback.format_exc()}")
+        finally:
+            await trio.aclose_forcefully(stream)
+            self._transfer = None
+            self._fail(scope)
+
+    def _fail(self, scope: trio.CancelScope) -> None:
+        """The connection is over, unless another one is wanted already."""
+        if scope is not self._scope or scope.cancel_called:
+            return
+        if self.session is not None:
+            self._lose()
+        else:
+            self.state = CONNECT
+
+    def _deadline(self) -> float:
+        return trio.current_time() + self._config.integer("repl-timeout")
+
+    def _describe_timeout(self) -> str:
+        if self.state == CONNECTED:
+            return "MASTER timeout: no data nor PING received..."
+        if self.state == SYNC:
+            return (
+                "Timeout receiving bulk data from MASTER... If the problem persists try to set "
+                "the 'repl-timeout' parameter in redis.conf to a larger value."
+            )
+        return "Timeout connecting to the MASTER..."
+
+    async def _receive(self, stream: trio.abc.Stream, size: int = READ_SIZE) -> bytes:
+        """What the master says next. Raises LinkLost."""
+        try:
+            data = bytes(await stream.receive_some(size))
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            text = cause.strerror if isinstance(cause, OSError) else None
+            raise LinkLost(self._describe_loss(text or str(error))) from None
+        if not data:
+            raise LinkLost(self._describe_loss("connection lost"))
+        self._heard_ns = self._replication.clock.monotonic_ns()
+        self._watch.deadline = self._deadline()
+        self._replication.input_bytes += len(data)
+        return data
+
+    def _describe_loss(self, reason: str) -> str:
+        if self.state == CONNECTED:
+            return f"Connection with master broken: {reason}"
+        if self.state == SYNC:
+            return f"I/O error trying to sync with MASTER: {reason}"
+        return f"Failed to read response from the server: {reason}"
+
+    async def _converse(self, stream: trio.abc.Stream) -> None:
+        """All that is said on one connection. Raises LinkLost, TransferError."""
+        self.state = HANDSHAKE
+        self._log.notice("Non blocking connect for SYNC fired the event.")
+        outcome, rest = await self._shake_hands(stream)
+        failure: LinkLost | TransferError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._beat, stream)
+            try:
+                await self._follow(stream, outcome, rest)
+            except (LinkLost, TransferError) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Outcome, bytes]:
+        """What the master says to the request for its history, and what comes after that."""
+        history = self._replication.history
+        about = self._introduce()
+        if self.resumable:
+            history.open_backlog(self._config.integer("repl-backlog-size"))
+            handshake = Handshake(about, history.id, history.offset)
+        else:
+            handshake = Handshake(about)
+        await self._send(stream, handshake.begin())
+        buffer = b""
+        while True:
+            line, found, rest = buffer.partition(b"\n")
+            if not found:
+                if len(buffer) > LONGEST_LINE:
+                    raise LinkLost("Failed to read response from the server: too long a line")
+                buffer += await self._receive(stream)
+                continue
+            buffer = rest
+            answer = handshake.receive(line.removesuffix(b"\r"))
+            for remark in handshake.remarks:
+                self._log.notice(remark)
+            handshake.remarks = []
+            if answer:
+                await self._send(stream, answer)
+            if handshake.outcome is not None:
+                if isinstance(handshake.outcome, Failure):
+                    raise LinkLost(handshake.outcome.text)
+                return handshake.outcome, buffer
+
+    def _introduce(self) -> Introduction:
+        config = self._config
+        port = config.integer("replica-announce-port") or config.integer("port")
+        return Introduction(
+            port,
+            REDIS_VERSION.encode(),
+            config.octets("replica-announce-ip"),
+            config.octets("masteruser"),
+            config.octets("masterauth"),
+        )
+
+    async def _send(self, stream: trio.abc.Stream, data: bytes) -> None:
+        try:
+            await stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise LinkLost("Failed to write to the master: connection lost") from None
+
+    async def _follow(self, stream: trio.abc.Stream, outcome: Outcome, rest: bytes) -> None:
+        """Get what the master has promised, and then its stream, until the link breaks."""
+        log = self._log
+        if isinstance(outcome, FullSync):
+            rest = await self._fetch_all(stream, outcome, rest)
+            log.notice("MASTER <-> REPLICA sync: Finished with success")
+        else:
+            assert isinstance(outcome, Continue)
+            self._continue(outcome.id)
+            log.notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
+        session = self._open_session(stream)
+        if isinstance(outcome, FullSync):
+            self.acknowledge()
+            if self._config.boolean("appendonly") and self._log_file.state == OFF:
+                log.notice("MASTER <-> REPLICA sync: Starting AOF with a successful sync")
+                self._log_file.start()
+        while True:
+            if rest:
+                self._apply(session, rest)
+            size = LARGE_READ_SIZE if self._parser.buffered > READ_SIZE else READ_SIZE
+            rest = await self._receive(stream, size)
+            if self.session is not session:
+                raise LinkLost("Connection with master closed")
+
+    async def _fetch_all(self, stream: trio.abc.Stream, outcome: FullSync, rest: bytes) -> bytes:
+        """Fetch and load the snapshot; what has come of the stream."""
+        if self.resumable:
+            self._log.notice("Discarding previously cached master state.")
+        self.resumable = False
+        self.state = SYNC
+        self._old_master = not outcome.id
+
+        async def receive() -> bytes:
+            return await self._receive(stream)
+
+        transfer = self._transfer = Transfer(
+            self._replication, self._loader, self._child, self._log_file, outcome, receive
+        )
+        await transfer.run(rest)
+        self._selected = transfer.stream_db
+        self.resumable = bool(outcome.id)
+        return transfer.rest
+
+    def _continue(self, id: bytes) -> None:
+        """The master goes on where the data end, maybe under another id."""
+        replication = self._replication
+        history = replication.history
+        self._old_master = False
+        if id != history.id:
+            history.rename(id)
+            self._log.notice(f"Master replication ID changed to {id.decode()}")
+            # They have to learn it, too.
+            replication.masters.disconnect_all()
+
+    def _open_session(self, stream: trio.abc.Stream) -> Session:
+        """The link is up: what comes from now on is executed."""
+        engine = self._engine
+        session = self.session = engine.open_session()
+        session.from_master = True
+        session.db = engine.keyspace.databases[self._selected]
+        session.address = f"{self.host}:{self.port}".encode()
+        if isinstance(stream, trio.SocketStream):
+            session.fd = stream.socket.fileno()
+        session.close = self._lose
+        self._parser = StreamParser()
+        self._open = []
+        self._open_size = 0
+        self.state = CONNECTED
+        self.down_since = 0
+        return session
+
+    async def _beat(self, stream: trio.abc.Stream) -> None:
+        """Tell the master once a second, and when it asks, how much there is by now."""
+        due_at = trio.current_time() + BEAT_SECONDS
+        while True:
+            with trio.move_on_at(due_at):
+                await self._tell.wait()
+            self._tell = trio.Event()
+            due = trio.current_time() >= due_at
+            if due:
+                due_at = trio.current_time() + BEAT_SECONDS
+            transfer = self._transfer
+            data = b""
+            if self.session is not None:
+                if not self._old_master:
+                    data = encode_request([b"REPLCONF", b"ACK", b"%d" % self.position])
+            elif due and transfer is not None and transfer.loading:
+                # Nobody listens to the master now, which is no fault of its own.
+                self._watch.deadline = self._deadline()
+                data = SIGN_OF_LIFE
+            if data:
+                try:
+                    await stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return  # whoever reads will learn of it
+
+    # The stream.
+
+    def _apply(self, session: Session, data: bytes) -> None:
+        """Execute what has come of the stream. Raises LinkLost."""
+        parser = self._parser
+        try:
+            requests = parser.feed(data)
+        except StreamError as error:
+            raise LinkLost(f"Protocol error from the master: {error}") from None
+        if not requests:
+            return
+        engine = self._engine
+        keyspace = engine.keyspace
+        engine.begin_batch()
+        keyspace.hold_still(STILL_OBEYING, True)
+        for argv in requests:
+            if argv:
+                self._execute(session, argv)
+        keyspace.hold_still(STILL_OBEYING, False)
+        if self.session is session:
+            self._advance(session, requests)
+
+    def _execute(self, session: Session, argv: list[bytes]) -> None:
+        """Execute a request, which nobody may refuse."""
+        engine = self._engine
+        command = engine.find_command(argv)
+        if type(command) is Error:
+            self._complain(command, argv[0])
+            return
+        assert type(command) is Command
+        if not command.accepts(len(argv)):
+            self._complain(wrong_arity(command), argv[0])
+            return
+        session.last_command = command
+        if session.queue is not None and command.name not in UNQUEUED:
+            session.queue.append(Queued(command, argv))
+            return
+        reply = engine.call(session, command, argv)
+        if type(reply) is Error:
+            self._complain(reply, command.name)
+        elif type(reply) is list:
+            for part in reply:
+                if type(part) is Error:
+                    self._complain(part, command.name)
+
+    def _complain(self, error: Error, name: bytes) -> None:
+        """The data are not what the master's are any more, most likely."""
+        self._engine.statistics.unexpected += 1
+        self._log.warning(
+            "== CRITICAL == This replica is sending an error to its master: "
+            f"'-{error.text.decode(errors='backslashreplace')}' after processing the command "
+            f"'{name.decode(errors='backslashreplace')}'"
+        )
+
+    def _advance(self, session: Session, requests: list[list[bytes]]) -> None:
+        """The history goes as far as it has been executed; that is passed on."""
+        parser = self._parser
+        data = parser.data
+        executed = used = parser.used
+        begun = -1
+        if session.queue is not None:
+            # Without the transaction that has begun: here, or (-1) before.
+            begun = len(requests) - 1
+            while begun >= 0 and requests[begun][:1] not in MULTI:
+                begun -= 1
+            executed = parser.end_of(begun, requests) if begun >= 0 else 0
+        if executed or session.queue is None:
+            wire = data[:executed]
+            if self._open:
+                wire = b"".join([*self._open, wire])
+                self._open = []
+                self._open_size = 0
+            self._replication.masters.feed(wire)
+        if executed < used:
+            self._open.append(data[executed:used])
+            self._open_size += used - executed
