@@ -127,6 +127,7 @@ def _make_persistence(server: Server, components: Sequence[Component]) -> list[C
     server.shutdown_hooks += [snapshots.stop_child, log.finish, snapshots.save_finally]
     for component in components:
         if isinstance(component, Debugging):
+            component.add(b"object", 3, 4, dump.describe_object)
             component.add(b"reload", 2, sys.maxsize, loading.reload)
     return [child, snapshots, loading, log]
 

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.command import Group
@@ -26,7 +26,7 @@ from node.component import Component
 from node.config.rewriting import rewrite_file
 from node.config.syntax import decode, parse_memory
 from node.connection import is_local
-from node.keyspace import Bucket, Database, Value
+from node.keyspace import Bucket, Database
 from node.resp import (
     OK,
     BigNumber,
@@ -45,7 +45,6 @@ from node.values.collection import Collection
 from node.values.digest import SIZE, dataset_digest, key_digest, value_digest
 from node.values.hash import Hash
 from node.values.list import List
-from node.values.number import parse_integer
 from node.values.pattern import matches
 from node.values.set import Set
 from node.values.sorted_set import SortedSet
@@ -151,7 +150,6 @@ class Debugging(Component):
             b"htstats": (3, 4, self._table_of_database),
             b"htstats-key": (3, 4, self._table_of_value),
             b"log": (3, 3, self._log),
-            b"object": (3, 4, self._object),
             b"oom": (2, 2, self._crash),
             b"panic": (2, 2, self._crash),
             b"pause-cron": (3, 3, self._pause_cron),
@@ -317,21 +315,6 @@ class Debugging(Component):
                 db.changed(name, None, 0, b"", 0)
         return OK
 
-    def _object(self, ctx: Session, argv: list[bytes]) -> Reply:
-        name = argv[2]
-        value = ctx.db.stored(name)
-        if value is None:
-            raise ReplyError(NO_SUCH_KEY)
-        keyspace = self.engine.keyspace
-        used = ctx.db.clock(name)
-        form = value.encoding() if isinstance(value, Collection) else encoding(value)
-        text = (
-            f"Value at:0x{id(value):x} refcount:1 encoding:{form} "
-            f"serializedlength:{serialized_size(value)} lru:{used & 0xFFFFFF} "
-            f"lru_seconds_idle:{(keyspace.clock - used) & 0xFFFFFF}"
-        )
-        return Status(text.encode())
-
     def _string_length(self, ctx: Session, argv: list[bytes]) -> Reply:
         name = argv[2]
         value = ctx.db.stored(name)
@@ -424,44 +407,6 @@ def _key_digests(db: Database) -> Iterator[bytes]:
         deadlines = bucket.deadlines or {}
         for name, entry in bucket.entries.items():
             yield key_digest(name, entry.value, name in deadlines)
-
-
-def serialized_size(value: Value) -> int:
-    """About the bytes that ``value`` takes in an RDB file, without compression."""
-    if not isinstance(value, Collection):
-        return _string_size(value)
-    size = _length_size(len(value))
-    if isinstance(value, List):
-        size += _strings_size(value)
-    elif isinstance(value, Set):
-        size += _strings_size(value.elements)
-    elif isinstance(value, SortedSet):
-        size += _strings_size(value.scores) + 8 * len(value)
-    elif isinstance(value, Hash):
-        size += sum(_string_size(field) + _string_size(text) for field, text in value.items())
-    return size
-
-
-def _strings_size(texts: Iterable[bytes]) -> int:
-    return sum(map(_string_size, texts))
-
-
-def _string_size(text: bytes | bytearray) -> int:
-    if len(text) <= 11:
-        number = parse_integer(bytes(text))
-        if number is not None:
-            for size in (1, 2, 4):
-                if -(1 << (8 * size - 1)) <= number < 1 << (8 * size - 1):
-                    return 1 + size
-    return _length_size(len(text)) + len(text)
-
-
-def _length_size(length: int) -> int:
-    if length < 1 << 6:
-        return 1
-    if length < 1 << 14:
-        return 2
-    return 5 if length < 1 << 32 else 9
 
 
 def describe_table(sizes: Sequence[int]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from node.command import Group, key
-from node.commands.arguments import SYNTAX_ERROR, integer
+from node.commands.arguments import NO_SUCH_KEY, SYNTAX_ERROR, integer
 from node.keyspace import EVENT_GENERIC
 from node.persistence.payload import DumpError, dump, load
 from node.persistence.rdb_format import RdbError
-from node.resp import OK, Reply, ReplyError
+from node.persistence.rdb_writer import serialized_size
+from node.resp import OK, Reply, ReplyError, Status
 from node.session import Session
+from node.values.collection import Collection
 from node.values.number import MAX_INTEGER
+from node.values.string import encoding
 
 GROUP: Final = Group("generic")
 
@@ -149,6 +152,23 @@ def restore(ctx: Session, argv: list[bytes]) -> Reply:
     _set_clock(ctx, name, options)
     db.changed(name, None, EVENT_GENERIC, b"restore")
     return OK
+
+
+def describe_object(ctx: Session, argv: list[bytes]) -> Reply:
+    """DEBUG OBJECT: about the value of a key, and how long it is when it is serialised."""
+    db = ctx.db
+    name = argv[2]
+    value = db.stored(name)
+    if value is None:
+        raise ReplyError(NO_SUCH_KEY)
+    used = db.clock(name)
+    form = value.encoding() if isinstance(value, Collection) else encoding(value)
+    size = serialized_size(value, ctx.engine.config.boolean("rdbcompression"))
+    text = (
+        f"Value at:0x{id(value):x} refcount:1 encoding:{form} serializedlength:{size} "
+        f"lru:{used & CLOCK_MASK} lru_seconds_idle:{(db.keyspace.clock - used) & CLOCK_MASK}"
+    )
+    return Status(text.encode())
 
 
 def _set_clock(ctx: Session, name: bytes, options: _Options) -> None:

@@ -117,6 +117,14 @@ def encode_value(value: Value, compress: bool) -> tuple[int, bytes]:
     return value_type(value), b"".join(encode_portions(value, compress))
 
 
+def serialized_size(value: Value, compress: bool) -> int:
+    """Return the bytes that are written after the key."""
+    size = 0
+    for portion in encode_portions(value, compress):
+        size += len(portion)
+    return size
+
+
 def value_type(value: Value) -> int:
     """Return the type that a value is written as.  Raises TypeError if it is of no known type."""
     if isinstance(value, (bytes, bytearray)):

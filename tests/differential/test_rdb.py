@@ -12,7 +12,7 @@ import pytest
 from node.persistence.payload import dump
 from node.persistence.rdb_format import RdbError
 from node.persistence.rdb_reader import RdbReader, Record, Value
-from node.persistence.rdb_writer import RdbWriter
+from node.persistence.rdb_writer import RdbWriter, serialized_size
 from node.values.collection import Collection, Limits
 from node.values.digest import dataset_digest, key_digest
 from node.values.hash import Hash
@@ -167,6 +167,9 @@ def compare_payloads(client: Client, data: Data, compress: bool) -> None:
         payload = client("DUMP", key)
         assert isinstance(payload, bytes)
         ours = dump(value, compress)
+        told = client("DEBUG", "OBJECT", key)
+        assert isinstance(told, Simple)
+        assert b" serializedlength:%d " % serialized_size(value, compress) in told.text
         assert ours[0] == payload[0]
         assert len(ours) == len(payload)
         if not (isinstance(value, Collection) and value.encoding() == "hashtable"):

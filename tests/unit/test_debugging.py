@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.debugging import describe_table, serialized_size
-from node.values.collection import Limits
-from node.values.list import List
+from node.debugging import describe_table
 from tests.inprocess import LocalServer
 from tests.wire import OK, Error, Map, Simple, Verbatim
 
@@ -104,15 +102,7 @@ def test_object_tells_how_long_it_is_idle(node: LocalServer) -> None:
     fields = dict(part.split(b":") for part in told.text.split()[1:])
     assert fields[b"encoding"] == b"listpack"
     assert fields[b"lru_seconds_idle"] == b"7"
-    assert fields[b"serializedlength"] == b"6"
-
-
-def test_sizes_in_a_file() -> None:
-    assert serialized_size(b"x" * 63) == 64
-    assert serialized_size(b"x" * 64) == 66
-    assert serialized_size(b"x" * 20_000) == 20_005
-    assert [serialized_size(b"%d" % number) for number in (1, -129, 40_000, 2**31)] == [2, 3, 5, 11]
-    assert serialized_size(List(Limits())) == 1
+    assert fields[b"serializedlength"] == b"17"
 
 
 def test_tables(node: LocalServer) -> None:
