@@ -92,6 +92,41 @@ def large_collections() -> Requests:
         yield [b"ZADD", b"zset", *scored]
 
 
+def passing_members() -> Requests:
+    """Members and fields come and go, in large sets and hashes and in many small ones."""
+    rng = random.Random(4)
+    large = [b"large:%d" % n for n in range(60_000)]
+    small = [[b"small:%d:%d" % (n, m) for m in range(30)] for n in range(2_000)]
+    for at in range(0, len(large), 50):
+        yield [b"SADD", b"set", *large[at : at + 50]]
+        yield [
+            b"HSET",
+            b"hash",
+            *[word for name in large[at : at + 50] for word in (name, b"first")],
+        ]
+    for n, names in enumerate(small):
+        yield [b"SADD", b"set:%d" % n, *names]
+        yield [b"HSET", b"hash:%d" % n, *[word for name in names for word in (name, b"first")]]
+    for turn in range(3):
+        for at in range(0, len(large), 20):
+            places = [rng.randrange(len(large)) for _ in range(20)]
+            yield [b"SREM", b"set", *[large[place] for place in places]]
+            yield [b"HDEL", b"hash", *[large[place] for place in places]]
+            for offset, place in enumerate(places):
+                large[place] = b"later:%d" % (turn * len(large) + at + offset)
+                yield [b"SADD", b"set", large[place]]
+                yield [b"HSET", b"hash", large[place], b"later"]
+        for n, names in enumerate(small):
+            places = [rng.randrange(len(names)) for _ in range(15)]
+            yield [b"SREM", b"set:%d" % n, *[names[place] for place in places]]
+            yield [b"HDEL", b"hash:%d" % n, *[names[place] for place in places]]
+            for offset, place in enumerate(places):
+                names[place] = b"later:%d:%d" % (turn, offset)
+            new = [names[place] for place in places]
+            yield [b"SADD", b"set:%d" % n, *new]
+            yield [b"HSET", b"hash:%d" % n, *[word for name in new for word in (name, b"later")]]
+
+
 MIXES: Final[dict[str, Callable[[], Requests]]] = {
     "small strings": lambda: strings(200_000, 3, 10),
     "strings": lambda: strings(100_000, 1, 500),
@@ -102,6 +137,7 @@ MIXES: Final[dict[str, Callable[[], Requests]]] = {
     "small collections": small_collections,
     "tiny collections": tiny_collections,
     "large collections": large_collections,
+    "members that come and go": passing_members,
 }
 
 
