@@ -471,12 +471,9 @@ class AppendOnlyFile(Component):
 
     def tick(self, now_ns: int) -> None:
         """Write what no client waits for, and begin a rewrite where it is time."""
-        if self.state == OFF or self._server.loading:
-            if not self.scheduled or self._server.loading:
-                return
-        else:
+        if self.state != OFF:
             self.writer.flush()
-        if self._child.running:
+        if self._child.running or self._server.loading:
             return
         if self.scheduled:
             if not self._must_wait(now_ns):

@@ -346,6 +346,12 @@ class AofWriter:
             return
         self._log.notice("Calling fsync() on the AOF file.")
         self.flush(force=True)
+        for descriptor, wanted in self._retired:
+            if wanted:
+                try:
+                    self._files.fdatasync(descriptor)
+                except OSError as error:
+                    self._log.warning(f"Fail to fsync the AOF file: {_describe(error)}")
         self._sync_now()
 
     def _fail_sync(self, error: OSError) -> None:
