@@ -150,10 +150,12 @@ def encode_portions(value: Value, compress: bool) -> Iterator[bytes]:
     elif isinstance(value, bytearray):
         yield encode_string(bytes(value), compress)
     elif isinstance(value, List):
-        nodes = list_nodes(value)
-        yield encode_length(len(nodes))
-        for node in nodes:
-            yield SHORT_LENGTHS[NODE_PACKED] + encode_string(encode_listpack(node), compress)
+        counts = node_counts(value)
+        yield encode_length(len(counts))
+        elements = iter(value)
+        for count in counts:
+            packed = encode_listpack(list(islice(elements, count)))
+            yield SHORT_LENGTHS[NODE_PACKED] + encode_string(packed, compress)
     elif isinstance(value, Hash):
         if value.compact:
             entries: list[bytes] = []
@@ -209,30 +211,30 @@ def _format_score(score: float) -> bytes:
     return format_exact(score)
 
 
-def list_nodes(value: List) -> list[list[bytes]]:
-    """Return the elements of a list in runs, each as large as one node of Redis's quicklist."""
-    fill = value.limits.list_max_listpack_size
+def node_counts(value: List) -> list[int]:
+    """Return how many elements of a list go into each node, as in Redis's quicklist."""
     if value.compact:
-        return [list(value)]
+        return [len(value)]
+    fill = value.limits.list_max_listpack_size
     largest = SAFE_SIZE
     longest = max(fill, 1)
     if fill < 0:
         largest = SIZE_LIMITS[-fill - 1] if fill >= -5 else SIZE_LIMITS[-1]
-        longest = 1 << 62
-    nodes: list[list[bytes]] = []
-    node: list[bytes] = []
+        longest = len(value)
+    counts: list[int] = []
+    count = 0
     size = HEADER
     for element in value:
         step = measure_entry(element)
-        if node and (size + step > largest or len(node) >= longest):
-            nodes.append(node)
-            node = []
+        if count and (size + step > largest or count >= longest):
+            counts.append(count)
+            count = 0
             size = HEADER
-        node.append(element)
+        count += 1
         size += step
-    if node:
-        nodes.append(node)
-    return nodes
+    if count:
+        counts.append(count)
+    return counts
 
 
 # --- files ---------------------------------------------------------------------------------------
