@@ -9,10 +9,14 @@ EXEC, as in Redis's ``propagatePendingCommands``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from node.resp import encode_request
 
 Reader = Callable[[bytes], None]
+
+# Stands for the database of what changes no data (PUBLISH): it matters to replicas alone.
+MESSAGE: Final = -1
 
 _MULTI = encode_request([b"MULTI"])
 _EXEC = encode_request([b"EXEC"])
@@ -24,28 +28,60 @@ class CommandLog:
     ``selected`` is the database that a reader of the whole log would be in, -1 if unknown.
     """
 
-    __slots__ = ("readers", "selected")
+    __slots__ = ("readers", "message_readers", "selected")
 
     def __init__(self) -> None:
         self.readers: list[Reader] = []
+        # Those of them that want messages, too.
+        self.message_readers: list[Reader] = []
         self.selected = -1
 
-    def attach(self, reader: Reader) -> None:
-        """Send all further changes to ``reader``, which starts with a SELECT of its own."""
+    def attach(self, reader: Reader, *, messages: bool = False) -> None:
+        """Send all further changes to ``reader``, which starts with a SELECT of its own.
+
+        ``messages``: and what the data do not depend on.
+        """
         self.readers.append(reader)
+        if messages:
+            self.message_readers.append(reader)
         self.selected = -1
 
     def detach(self, reader: Reader) -> None:
         self.readers.remove(reader)
+        if reader in self.message_readers:
+            self.message_readers.remove(reader)
 
     def append(self, commands: list[tuple[int, list[bytes]]], *, together: bool = True) -> None:
-        """Log (database, request) pairs; more than one are one unit if they belong ``together``."""
+        """Log (database, request) pairs; more than one are one unit if they belong ``together``.
+
+        A request whose database is MESSAGE goes only to those who want such.
+        """
         if not self.readers or not commands:
             return
+        changes = commands
+        for db, _ in commands:
+            if db == MESSAGE:
+                changes = [entry for entry in commands if entry[0] != MESSAGE]
+                break
+        selected = self.selected
+        wire = self._encode(changes, together)
+        if changes is commands:
+            for reader in self.readers:
+                reader(wire)
+            return
+        self.selected = selected
+        whole = self._encode(commands, together)
+        for reader in self.readers:
+            if reader in self.message_readers:
+                reader(whole)
+            elif wire:
+                reader(wire)
+
+    def _encode(self, commands: list[tuple[int, list[bytes]]], together: bool) -> bytes:
         parts: list[bytes] = []
         unit = together and len(commands) > 1
         for i, (db, argv) in enumerate(commands):
-            if db != self.selected:
+            if db not in (self.selected, MESSAGE):
                 parts.append(encode_request([b"SELECT", b"%d" % db]))
                 self.selected = db
             if unit and i == 0:
@@ -53,6 +89,4 @@ class CommandLog:
             parts.append(encode_request(argv))
         if unit:
             parts.append(_EXEC)
-        wire = b"".join(parts)
-        for reader in self.readers:
-            reader(wire)
+        return b"".join(parts)

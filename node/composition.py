@@ -53,6 +53,9 @@ from node.persistence.loading import Loading
 from node.persistence.snapshots import Snapshots
 from node.pubsub import PubSub
 from node.reclamation import Reclamation
+from node.replication.link import Link
+from node.replication.replication import Replication
+from node.replication.restraint import Restraint
 from node.server import Server
 from node.slowlog import SlowLog
 from node.transactions import Transactions
@@ -112,14 +115,14 @@ def compose(
         for group in FAMILIES:
             server.engine.install_group(group)
         components = [make(server) for make in COMPONENTS]
-        components += _make_persistence(server, components)
+        components += _make_durable(server, components)
         return [*components, *(make(server) for make in further)]
 
     return Server(config, log, clock, network, build, files)
 
 
-def _make_persistence(server: Server, components: Sequence[Component]) -> list[Component]:
-    """The parts of persistence, which know each other; ``components`` are the others."""
+def _make_durable(server: Server, components: Sequence[Component]) -> list[Component]:
+    """Persistence and replication, whose parts know each other; ``components`` are the others."""
     child = Child(server)
     snapshots = Snapshots(server, child)
     loading = Loading(server, snapshots)
@@ -129,7 +132,12 @@ def _make_persistence(server: Server, components: Sequence[Component]) -> list[C
         if isinstance(component, Debugging):
             component.add(b"object", 3, 4, dump.describe_object)
             component.add(b"reload", 2, sys.maxsize, loading.reload)
-    return [child, snapshots, loading, log]
+    replication = Replication(server, child, snapshots)
+    replication.link = Link(replication, loading, child, log)
+    Restraint(replication, replication.link)
+    loading.snapshot_loaded = replication.take_lineage
+    replication.begin()
+    return [child, snapshots, loading, log, replication, replication.masters]
 
 
 def tune_collector() -> None:

@@ -35,7 +35,7 @@ from node.command import (
     Group,
     Spec,
 )
-from node.command_log import CommandLog
+from node.command_log import MESSAGE, CommandLog
 from node.component import Component
 from node.config import Config
 from node.keyspace import Database, Keyspace
@@ -60,6 +60,7 @@ from node.session import (
     GATE_REPLY,
     GATE_STRANGER,
     GATE_SUBSCRIBED,
+    REPLY_NEVER,
     Queued,
     Session,
 )
@@ -499,6 +500,10 @@ class Engine:
         if session.gate & GATE_REPLY and session.reply_mode:
             if reply is NO_REPLY and session.blocked is not None:
                 return  # the reply that may have to be skipped is still to come
+            if session.reply_mode == REPLY_NEVER:
+                if reply is not NO_REPLY:
+                    self._cut_replica(session)
+                return
             if session.reply_mode == 2:
                 session.reply_mode = 0
                 session.set_gate(GATE_REPLY, False)
@@ -506,6 +511,15 @@ class Engine:
                 session.reply_mode = 2  # CLIENT REPLY SKIP itself: the next one is skipped
         elif reply is not NO_REPLY:
             session.out.append(encode(reply, session.protocol))
+
+    def _cut_replica(self, session: Session) -> None:
+        """A replica has sent something that is answered, and would not understand the answer."""
+        session.killed = True
+        name = session.last_command.name if session.last_command is not None else b"NULL"
+        self.log.warning(
+            f"Replica generated a reply to command '{name.decode(errors='replace')}', "
+            f"disconnecting it: id={session.id} addr={session.address.decode(errors='replace')}"
+        )
 
     def count_error(self, text: bytes) -> None:
         """Count an error reply under its code (INFO errorstats)."""
@@ -560,6 +574,12 @@ class Engine:
         self.command_log.append(changes, together=False)
         if self.keyspace.ready:
             self.blocking.serve()
+
+    def log_message(self, argv: list[bytes]) -> None:
+        """Let replicas execute the running command too, which changes no data (PUBLISH)."""
+        if self.command_log.message_readers:
+            self._deletions.append((MESSAGE, argv))
+            self.keyspace.pending = True
 
     def begin_unit(self) -> None:
         """From here on changes are logged together (EXEC, scripts)."""

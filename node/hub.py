@@ -479,6 +479,8 @@ class Hub:
             self.statistics.output += sent
             self.statistics.writes += 1
             if sent == size:
+                if session.drained is not None:
+                    session.drained()
                 return
             connection.unsent.append(memoryview(data)[sent:])
             session.out_size = size - sent
@@ -512,6 +514,8 @@ class Hub:
             self.poller.modify(connection.fd, READABLE)
             if session.closing:
                 self.drop(connection)
+            elif session.drained is not None and not session.out:
+                session.drained()
 
     def check_output_limit(self, connection: Connection) -> None:
         """Cut a client off that does not read its replies (client-output-buffer-limit)."""

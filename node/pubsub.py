@@ -358,6 +358,7 @@ class PubSub(Component):
     )
     def publish_command(self, ctx: Session, argv: list[bytes]) -> Reply:
         """How many times the message was sent."""
+        self.engine.log_message(argv)
         return self.publish(argv[1], argv[2])
 
     @GROUP.command(
@@ -374,6 +375,7 @@ class PubSub(Component):
     )
     def spublish_command(self, ctx: Session, argv: list[bytes]) -> Reply:
         """How many clients the message was sent to."""
+        self.engine.log_message(argv)
         return self.publish_shard(argv[1], argv[2])
 
     @GROUP.command(

@@ -30,6 +30,9 @@ CLASS_REPLICA: Final = 1
 CLASS_PUBSUB: Final = 2
 CLASS_NAMES: Final = ("normal", "replica", "pubsub")
 
+# Reply mode of a replica: a reply would be taken for a part of the stream.
+REPLY_NEVER: Final = 4
+
 
 # What a connected client costs: session, connection, parser and socket objects.
 SESSION_MEMORY: Final = 4096
@@ -97,6 +100,7 @@ class Session:
         "killed",
         "close_reason",
         "wake",
+        "drained",
         "close",
         "retry",
         "queue",
@@ -155,6 +159,8 @@ class Session:
         # How the engine reaches the connection: there is output, or the wait is over; close.
         self.wake: Callable[[], None] | None = None
         self.close: Callable[[], None] | None = None
+        # Called when all that was queued for the client has been sent.
+        self.drained: Callable[[], None] | None = None
         # Have a request that was put off executed, as soon as no other command is running.
         self.retry: Callable[[list[bytes]], None] | None = None
         self.queue: list[Queued] | None = None
@@ -170,7 +176,7 @@ class Session:
         self.resumed = False  # the running command is tried again after a wait
         self.effects: list[list[bytes]] | None = None
         self.in_exec = False
-        self.reply_mode = 0  # 0 on, 1 off, 2 skip this reply, 3 skip the next
+        self.reply_mode = 0  # 0 on, 1 off, 2 skip this reply, 3 skip the next, or REPLY_NEVER
         self.no_touch = False
         self.no_evict = False
         self.client_class = CLASS_NORMAL

@@ -38,7 +38,6 @@ class Information(Component):
         self._hub = server.hub
         # 40 hexadecimal digits that tell one run of a server from the next.
         self.run_id = _random_id(server)
-        self._replication_id = _random_id(server)
         self.mode = "standalone"
         self._commands = Rate()
         self._input = Rate()
@@ -53,7 +52,6 @@ class Information(Component):
             Section("Server", self._collect_server),
             Section("Clients", self._collect_clients),
             Section("Stats", self._collect_stats),
-            Section("Replication", self._collect_replication),
             Section("CPU", self._collect_cpu),
             Section("Modules", list),
             Section("Commandstats", self._collect_commands, default=False),
@@ -182,16 +180,11 @@ class Information(Component):
             ("instantaneous_ops_per_sec", int(self._commands.mean())),
             ("total_net_input_bytes", traffic.input),
             ("total_net_output_bytes", traffic.output),
-            ("total_net_repl_input_bytes", 0),
-            ("total_net_repl_output_bytes", 0),
             ("instantaneous_input_kbps", self._input.mean() / 1024),
             ("instantaneous_output_kbps", self._output.mean() / 1024),
             ("instantaneous_input_repl_kbps", 0.0),
             ("instantaneous_output_repl_kbps", 0.0),
             ("rejected_connections", traffic.refused),
-            ("sync_full", 0),
-            ("sync_partial_ok", 0),
-            ("sync_partial_err", 0),
             ("expired_keys", keys.expired),
             ("expired_time_cap_reached_count", keys.expired_time_cap_reached),
             ("expire_cycle_cpu_milliseconds", keys.expire_cycle_cpu_ns // 1_000_000),
@@ -204,22 +197,6 @@ class Information(Component):
             ("total_writes_processed", traffic.writes),
             ("client_query_buffer_limit_disconnections", traffic.query_limit_cuts),
             ("client_output_buffer_limit_disconnections", traffic.output_limit_cuts),
-        ]
-
-    def _collect_replication(self) -> Fields:
-        """A master without replicas, and without a way to have any."""
-        return [
-            ("role", "master"),
-            ("connected_slaves", 0),
-            ("master_failover_state", "no-failover"),
-            ("master_replid", self._replication_id),
-            ("master_replid2", "0" * 40),
-            ("master_repl_offset", 0),
-            ("second_repl_offset", -1),
-            ("repl_backlog_active", 0),
-            ("repl_backlog_size", self._config.integer("repl-backlog-size")),
-            ("repl_backlog_first_byte_offset", 0),
-            ("repl_backlog_histlen", 0),
         ]
 
     def _collect_cpu(self) -> Fields:

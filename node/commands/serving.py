@@ -1,6 +1,6 @@
-"""The server as such: its time, its role, its end, and a picture.
+"""The server as such: its time, its end, and a picture.
 
-Behaviour after ``timeCommand``, ``roleCommand``, ``shutdownCommand`` and lolwut.c in Redis.
+Behaviour after ``timeCommand``, ``shutdownCommand`` and lolwut.c in Redis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GROUP: Final = Group("server")
 
 
 class Serving(Component):
-    """TIME, ROLE of a master that has no replicas, LOLWUT and SHUTDOWN."""
+    """TIME, LOLWUT and SHUTDOWN."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
@@ -46,19 +46,6 @@ class Serving(Component):
         """Unix seconds, and the microseconds of the current second."""
         seconds, microseconds = divmod(int(self.engine.clock.wall() * 1_000_000), 1_000_000)
         return [b"%d" % seconds, b"%d" % microseconds]
-
-    @GROUP.command(
-        "role",
-        1,
-        "noscript loading stale fast",
-        categories="admin dangerous",
-        since="2.8.12",
-        complexity="O(1)",
-        summary="Tells what the server is in replication.",
-    )
-    def role(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """``master``, its replication offset, its replicas."""
-        return [b"master", 0, []]
 
     @GROUP.command(
         "lolwut",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from node.command import Group
 from node.component import Component
 from node.information import Fields, Section
-from node.replication.history import History
+from node.replication.history import ID_LENGTH, History
 from node.replication.primary import Primary
 from node.resp import OK, Reply, ReplyError, Status
 from node.session import CLASS_REPLICA, Session
@@ -24,6 +24,7 @@ from node.values.number import parse_integer
 
 if TYPE_CHECKING:
     from node.persistence.child import Child
+    from node.persistence.snapshots import Snapshots
     from node.replication.link import Link
     from node.server import Server
 
@@ -33,8 +34,7 @@ MASTER: Final = "master"
 REPLICA: Final = "slave"
 
 UNBLOCKED: Final = (
-    b"UNBLOCKED force unblock from blocking operation, instance state changed "
-    b"(master -> replica?)"
+    b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
 )
 
 
@@ -46,7 +46,7 @@ class Replication(Component):
     and what has gone to replicas.
     """
 
-    def __init__(self, server: Server, child: Child) -> None:
+    def __init__(self, server: Server, child: Child, snapshots: Snapshots) -> None:
         super().__init__(server.engine)
         self.server = server
         self.config = server.config
@@ -58,7 +58,7 @@ class Replication(Component):
         self.input_bytes = 0
         self.output_bytes = 0
         self.link: Link | None = None
-        self.masters = Primary(self, child)
+        self.masters = Primary(self, child, snapshots)
 
     def _draw_id(self) -> bytes:
         return b"%040x" % self.engine.keyspace.random.getrandbits(160)
@@ -78,6 +78,37 @@ class Replication(Component):
 
     # The role.
 
+    def begin(self) -> None:
+        """At start: be a replica if the configuration says so. The data are still to be loaded."""
+        address = self.config.values("replicaof")
+        link = self.link
+        if address and link is not None:
+            self._change_role(REPLICA)
+            link.follow(address[0], int(address[1]))
+            link.resumable = False
+
+    def take_lineage(self, aux: dict[bytes, bytes]) -> None:
+        """A snapshot has been loaded at start: of which history its data are part, if it says so.
+
+        A replica asks its master to go on there. A master begins a history of its own, which
+        continues that one (``loadDataFromDisk``).
+        """
+        id = aux.get(b"repl-id", b"")
+        offset = aux.get(b"repl-offset", b"")
+        if len(id) != ID_LENGTH or not offset.isdigit():
+            return
+        history = self.history
+        history.join(id, int(offset))
+        link = self.link
+        size = self.config.integer("repl-backlog-size")
+        if link is not None and self.is_replica:
+            selected = aux.get(b"repl-stream-db", b"")
+            link.resume(int(selected) if selected.isdigit() else 0)
+        else:
+            history.fork()
+        history.open_backlog(size)
+        self.masters.role_changed()
+
     def follow(self, host: str, port: int) -> None:
         """Become a replica of the master there, or of another master than before.
 
@@ -94,6 +125,7 @@ class Replication(Component):
             self.history.open_backlog(self.config.integer("repl-backlog-size"))
             self._unblock_all()
             self._change_role(REPLICA)
+        self.config.adopt("replicaof", (host, str(port)))
         link.follow(host, port)
 
     def promote(self) -> None:
@@ -103,6 +135,7 @@ class Replication(Component):
             return
         assert link is not None
         link.leave()
+        self.config.adopt("replicaof", ())
         history = self.history
         history.fork()
         self.log.notice(
@@ -124,6 +157,7 @@ class Replication(Component):
         for wait in list(self.engine.blocking.waits):
             if not wait.session.from_master:
                 self.engine.blocking.unblock(wait.session, UNBLOCKED)
+                wait.session.closing = True
 
     # Commands.
 
@@ -156,7 +190,7 @@ class Replication(Component):
         since="5.0.0",
         complexity="O(1)",
         summary="Makes the server a replica of another one, or a master.",
-        syntax="<args:host-port host port | no-one NO ONE>",
+        syntax="<host port | NO ONE>",
     )
     def replicaof(self, ctx: Session, argv: list[bytes]) -> Reply:
         """OK at once: what follows goes on by itself."""
@@ -190,7 +224,7 @@ class Replication(Component):
         since="1.0.0",
         complexity="O(1)",
         summary="Makes the server a replica of another one, or a master.",
-        syntax="<args:host-port host port | no-one NO ONE>",
+        syntax="<host port | NO ONE>",
         deprecated_since="5.0.0",
         replaced_by="`REPLICAOF`",
         doc_flags=("deprecated",),

@@ -235,7 +235,7 @@ def test_command_without_arguments_lists_every_command(node: Server) -> None:
 
 # What ends a connection or the server, or came with 7.2, is tested by itself.
 IN_NO_TABLE: Final = frozenset(
-    {b"quit", b"monitor", b"shutdown", b"client|no-touch", b"client|setinfo"}
+    {b"quit", b"monitor", b"shutdown", b"sync", b"client|no-touch", b"client|setinfo"}
 )
 
 

@@ -11,6 +11,7 @@ from tests.differential.families import (
     hashes,
     keys,
     lists,
+    replication,
     sets,
     snapshots,
     sorted_sets,
@@ -29,4 +30,5 @@ FAMILIES: Final[dict[str, list[Command]]] = {
     "dumps": dumps.COMMANDS,
     "connection": connection.COMMANDS,
     "snapshots": snapshots.COMMANDS,
+    "replication": replication.COMMANDS,
 }
