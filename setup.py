@@ -4,7 +4,8 @@ What else there is to say about the package is in pyproject.toml.
 
 The modules named here are ordinary Python and run as such: in an editable install, with
 ``SENTRIO_PURE=1`` set, and where compiling fails, in which case the build says so and goes on.
-``SENTRIO_COMPILE=1`` compiles an editable install too: then each change needs another build.
+``SENTRIO_COMPILE=1`` insists on compiling, in an editable install too, where each change then needs
+another build.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ CORE = [
     "node/engine.py",
     "node/hub.py",
     "node/keyspace.py",
+    "node/persistence/dataset.py",
+    "node/persistence/aof_parser.py",
+    "node/persistence/aof_replay.py",
     "node/persistence/crc64.py",
     "node/persistence/dump.py",
     "node/persistence/lzf.py",
@@ -71,17 +75,17 @@ class BuildCore(build_ext):
     """Compiles the core, all of it or nothing."""
 
     def run(self) -> None:
-        if self.inplace:
-            wanted = os.environ.get("SENTRIO_COMPILE") == "1"
-        else:
-            wanted = os.environ.get("SENTRIO_PURE") != "1"
+        must = os.environ.get("SENTRIO_COMPILE") == "1"
+        if not self.inplace:
             self._remove_compiled()  # of an earlier build
-        if not wanted:
+        if not must and (self.inplace or os.environ.get("SENTRIO_PURE") == "1"):
             return
         try:
             self._compile()
         except (Exception, SystemExit) as error:  # mypyc exits where types do not fit
             self._remove_compiled()
+            if must:
+                raise
             self.warn(f"the core is not compiled, and will run several times slower: {error}")
 
     def _remove_compiled(self) -> None:

@@ -6,10 +6,12 @@ import datetime as dt
 import os
 import platform
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.installation import ROOT
+from tests.servers import environment
 
 
 def describe(ours: list[str], theirs: list[str]) -> dict[str, Any]:
@@ -39,7 +41,14 @@ def _processor() -> str:
 def _output(command: list[str]) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=30, check=False, cwd=ROOT
+            command,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            # Not in the checkout, whose modules would come before the installed ones.
+            cwd=tempfile.gettempdir(),
+            env=environment(),
         )
     except OSError:
         return ""
