@@ -9,17 +9,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.persistence.payload import dump
+from node.persistence.payload import dump, load
 from node.persistence.rdb_format import RdbError
 from node.persistence.rdb_reader import RdbReader, Record, Value
 from node.persistence.rdb_writer import RdbWriter, serialized_size
 from node.values.collection import Collection, Limits
-from node.values.digest import dataset_digest, key_digest
+from node.values.digest import dataset_digest, key_digest, value_digest
 from node.values.hash import Hash
 from node.values.list import List
 from node.values.set import Set
 from node.values.sorted_set import SortedSet
 from tests.conftest import require_oracle
+from tests.differential.families.dumps import REAL, signed
 from tests.rdb_files import EDGES, SELECT_0, entry, file, old_values
 from tests.servers import Server
 from tests.wire import OK, Client, Simple
@@ -241,3 +242,34 @@ def test_streams_are_refused_by_name(oracle: Server) -> None:
         assert client("SAVE") == OK
     with pytest.raises(RdbError, match=r"Stream, .* key b'log'"):
         RdbReader(Limits()).feed((oracle.folder / "dump.rdb").read_bytes())
+
+
+def test_damaged_payloads(oracle: Server) -> None:
+    """What its deep inspection refuses, ours refuses; what both take is the same value."""
+    oracle.directives += ["--sanitize-dump-payload", "yes"]
+    oracle.start()
+    rng = random.Random(4)
+    limits = Limits()
+    taken = refused = 0
+    with oracle.connect() as client:
+        for payload in REAL.values():
+            for _ in range(400):
+                body = bytearray(payload[:-10])
+                for _ in range(rng.randint(1, 2)):
+                    body[rng.randrange(len(body))] = rng.choice((rng.randrange(256), 0, 1, 255))
+                damaged = signed(bytes(body))
+                try:
+                    value: Value | None = load(damaged, limits)
+                except RdbError:
+                    value = None
+                reply = client("RESTORE", "k", 0, damaged, "REPLACE")
+                if value is None:
+                    refused += 1
+                    continue
+                assert reply == OK, damaged
+                taken += 1
+                assert client("DEBUG", "DIGEST-VALUE", "k") == [
+                    Simple(value_digest(value).hex().encode())
+                ], damaged
+    assert taken > 100
+    assert refused > 1000
