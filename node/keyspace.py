@@ -63,6 +63,8 @@ UNHIDDEN: Final = STILL_LOADING | STILL_OBEYING
 # Average entries per bucket beyond which one more bucket is split, below which two are merged.
 SPLIT_LOAD: Final = 48
 MERGE_LOAD: Final = 12
+# Buckets that are made in advance at most: some milliseconds' work, some megabytes.
+MOST_RESERVED: Final = 1 << 17
 # A dict out of which keys go as others come grows to thrice the size that its entries need. With
 # more bytes per entry than this (half as much again as one that only grew) it is made anew.
 SPACIOUS: Final = 60
@@ -567,9 +569,7 @@ class Database:
             if i >= self.size:
                 i &= self.mask >> 1
             found.append(buckets[i])
-        tables: list[dict[bytes, Entry]] = []
-        for bucket in found:
-            tables.append(bucket.entries)
+        tables: list[dict[bytes, Entry]] = [bucket.entries for bucket in found]
         entries: list[Entry | None] = []
         for key, table in zip(keys, tables, strict=True):
             entries.append(table.get(key))
@@ -607,6 +607,30 @@ class Database:
             self.memory += object_memory(value) - object_memory(old)
         elif len(value) != len(old):
             self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
+
+    def add(self, key: bytes, value: Value) -> bool:
+        """Store ``value`` under ``key`` unless there is something, expired or not: then False."""
+        i = hash(key) & self.mask
+        if i >= self.size:
+            i &= self.mask >> 1
+        bucket = self.buckets[i]
+        if key in bucket.entries:
+            return False
+        self._add(bucket, key, value)
+        return True
+
+    def reserve(self, count: int) -> None:
+        """Have the buckets for about ``count`` keys ready, if the database is empty.
+
+        No more than MOST_RESERVED buckets: the number may be wrong.
+        """
+        if self.count:
+            return
+        size = min(count // SPLIT_LOAD + 1, MOST_RESERVED)
+        while self.size < size:
+            self.buckets.append(Bucket())
+            self.size += 1
+        self.mask = (1 << self.size.bit_length()) - 1
 
     def _add(self, bucket: Bucket, key: bytes, value: Value) -> None:
         """Store a key that is not there."""

@@ -71,10 +71,20 @@ class Intake:
 
     ``now`` is in Unix milliseconds. Keys whose time has come before it are left out, unless
     ``keep_expired`` (a file that belongs to a log which will delete them). ``replace`` allows keys
-    that are there already.
+    that are there already. ``sizes`` may say how many keys the databases will have, to make room in
+    one go; what has been used of it is taken out.
     """
 
-    __slots__ = ("loaded", "expired", "_keyspace", "_now", "_keep_expired", "_replace", "_policy")
+    __slots__ = (
+        "loaded",
+        "expired",
+        "_keyspace",
+        "_now",
+        "_keep_expired",
+        "_replace",
+        "_policy",
+        "_sizes",
+    )
 
     def __init__(
         self,
@@ -84,6 +94,7 @@ class Intake:
         *,
         keep_expired: bool = False,
         replace: bool = False,
+        sizes: dict[int, int] | None = None,
     ) -> None:
         self.loaded = 0
         self.expired = 0
@@ -92,6 +103,7 @@ class Intake:
         self._keep_expired = keep_expired
         self._replace = replace
         self._policy = policy
+        self._sizes = sizes if sizes is not None else {}
 
     def take(self, records: Sequence[Record]) -> None:
         """Put records in. Raises Unloadable; those before are in then."""
@@ -111,10 +123,13 @@ class Intake:
                 continue
             key = record.key
             db = databases[record.db]
-            if not self._replace and db.stored(key) is not None:
-                name = key.decode(errors="backslashreplace")
-                raise Unloadable(f"RDB has duplicated key '{name}' in DB {record.db}")
-            db.put(key, record.value)
+            if self._sizes and record.db in self._sizes:
+                db.reserve(self._sizes.pop(record.db))
+            if not db.add(key, record.value):
+                if not self._replace:
+                    name = key.decode(errors="backslashreplace")
+                    raise Unloadable(f"RDB has duplicated key '{name}' in DB {record.db}")
+                db.put(key, record.value)
             if deadline is not None:
                 db.set_deadline(key, deadline)
             if recency and record.idle is not None:

@@ -209,14 +209,16 @@ class Loading(Component):
         own = self.engine.keyspace
         if keyspace is None:
             keyspace = own
+        reader = RdbReader(keyspace.limits, config.boolean("rdbchecksum"))
         intake = Intake(
             keyspace,
             int(self._clock.wall() * 1000),
             config.text("maxmemory-policy"),
             keep_expired=keep_expired or bool(own.still & STILL_REPLICA),
             replace=replace,
+            sizes=reader.sizes,
         )
-        return RdbReader(keyspace.limits, config.boolean("rdbchecksum")), intake
+        return reader, intake
 
     def tell_origin(self, reader: RdbReader) -> None:
         """Log what the head of the file says about where it comes from."""

@@ -135,7 +135,8 @@ class RdbReader:
 
     `version` is the file's, 0 before its head was read; `aux` what it tells about where it comes
     from; `functions` the source texts of libraries; `warnings` sentences on what was left out;
-    `empty_keys` how many keys without elements were; `offset` how many bytes have been read.  Once
+    `empty_keys` how many keys without elements were; `sizes` how many keys each database is said to
+    have, which may be untrue; `offset` how many bytes have been read.  Once
     `finished`, the checksum was right (if there is one, and `checksum` is true), and `rest` is what
     came behind the end.
 
@@ -148,6 +149,7 @@ class RdbReader:
         "functions",
         "warnings",
         "empty_keys",
+        "sizes",
         "finished",
         "rest",
         "_limits",
@@ -182,6 +184,7 @@ class RdbReader:
         self.functions: list[bytes] = []
         self.warnings: list[str] = []
         self.empty_keys = 0
+        self.sizes: dict[int, int] = {}
         self.finished = False
         self.rest = b""
         self._limits = limits
@@ -438,7 +441,7 @@ class RdbReader:
         elif code == SELECT:
             self._db = self._length()
         elif code == RESIZE:
-            self._length()
+            self.sizes[self._db] = self._length()
             self._length()
         elif code == SLOT_INFO:
             self._length()
@@ -610,7 +613,10 @@ class RdbReader:
                     append_node(value, decode_listpack(self._string()))
                     self._nodes += 1
                 elif form == NODE_PLAIN:
-                    value.push_right(self._string())
+                    element = self._string()
+                    if not element:
+                        raise ValueError("Empty node of a quicklist")
+                    value.push_right(element)
                     self._nodes += 2  # which makes it no listpack
                 else:
                     raise ValueError(f"Unknown kind {form} of a quicklist's node")

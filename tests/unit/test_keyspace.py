@@ -11,6 +11,7 @@ from node.keyspace import (
     EVENT_GENERIC,
     EVENT_STRING,
     LARGEST_BUCKET,
+    MOST_RESERVED,
     Database,
     Keyspace,
 )
@@ -271,3 +272,28 @@ def test_the_lfu_counter_grows_slowly_and_decays() -> None:
     assert 10 < keyspace.lfu_decayed(counter) < 40
     keyspace.now += 60_000 * 7
     assert keyspace.lfu_decayed(counter) == (counter & 255) - 7
+
+
+@pytest.mark.parametrize("count", [0, 1, 47, 48, 100, 1000, 5000])
+def test_room_made_in_advance(count: int) -> None:
+    """The table is as if it had grown, and shrinks and grows from there."""
+    db = Keyspace(1, Limits()).databases[0]
+    db.reserve(count)
+    assert db.size == len(db.buckets) == count // 48 + 1
+    keys = [b"key:%d" % number for number in range(3000)]
+    assert all(db.add(key, b"value") for key in keys)
+    assert not any(db.add(key, b"other") for key in keys)
+    assert sorted(db.keys()) == sorted(keys)
+    assert {db.peek(key) for key in keys} == {b"value"}
+    found: list[bytes] = []
+    cursor, part = db.scan(0, 100)
+    while True:
+        found += part
+        if not cursor:
+            break
+        cursor, part = db.scan(cursor, 100)
+    assert sorted(found) == sorted(keys)
+    assert all(db.delete(key) for key in keys)
+    assert db.size < 10
+    db.reserve(1 << 40)
+    assert db.size == MOST_RESERVED
