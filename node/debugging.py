@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.command import Group
+from node.command import Command, Group
 from node.commands.arguments import (
     NO_SUCH_KEY,
     NOT_POSITIVE,
@@ -31,6 +31,7 @@ from node.resp import (
     OK,
     BigNumber,
     Encoded,
+    Error,
     Map,
     Push,
     Reply,
@@ -139,6 +140,8 @@ class Debugging(Component):
         super().__init__(server.engine)
         self._server = server
         self._allowed = server.config.text("enable-debug-command")
+        if self._allowed != "yes":
+            server.engine.protection = self._protect
         # Name -> least and most arguments (with DEBUG and the name), handler.
         self._subcommands: dict[bytes, tuple[int, int, Subcommand]] = {
             b"client-eviction": (2, 2, self._client_eviction),
@@ -172,6 +175,10 @@ class Debugging(Component):
         """Take in another component's subcommand, with its least and most arguments."""
         self._subcommands[name] = (least, most, handler)
 
+    def _protect(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
+        """The refusal of those who may not, which comes before anything else, MULTI's queue too."""
+        return None if self._allowed == "local" and is_local(session) else Error(NOT_ALLOWED)
+
     @GROUP.command(
         "debug",
         -2,
@@ -182,9 +189,7 @@ class Debugging(Component):
         doc_flags=["syscmd"],
     )
     def debug(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """Run a subcommand, if debugging is allowed."""
-        if self._allowed == "no" or (self._allowed == "local" and not is_local(ctx)):
-            raise ReplyError(NOT_ALLOWED)
+        """Run a subcommand."""
         found = self._subcommands.get(argv[1].lower())
         if found is None or not found[0] <= len(argv) <= found[1]:
             raise subcommand_error(argv)

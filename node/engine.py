@@ -28,6 +28,7 @@ from node.command import (
     MAY_REPLICATE,
     NO_AUTH,
     NO_MULTI,
+    PROTECTED,
     READONLY,
     TOUCHES_ARBITRARY_KEYS,
     WRITE,
@@ -140,6 +141,8 @@ class Engine:
         self._next_session = 1
         self.gate = 0
         self._guards: list[tuple[int, int, Guard]] = []
+        # Asked before all guards about commands that not everybody may use (DEBUG).
+        self.protection: Guard = _let_pass
         self._observers: list[Observer] = []
         self.statistics = EngineStatistics()
         # Who is told of slow commands (slow log, latency monitor), and from which time on; the
@@ -331,7 +334,7 @@ class Engine:
         if arity != len(argv) and (arity > 0 or len(argv) < -arity):
             self._reject(session, command, wrong_arity(command))
             return
-        if session.gate or self.gate:
+        if session.gate or self.gate or command.flags & PROTECTED:
             refusal = self.admit(session, command, argv)
             if refusal is not None:
                 self.reply(session, refusal)
@@ -437,6 +440,10 @@ class Engine:
         """
         gate = session.gate
         flags = command.flags
+        if flags & PROTECTED:
+            refusal = self.protection(session, command, argv)
+            if refusal is not None:
+                return self._refuse(session, command, refusal)
         if gate & GATE_MULTI and flags & NO_MULTI:
             return self._refuse(
                 session, command, Error(b"ERR Command not allowed inside a transaction")
@@ -628,6 +635,10 @@ class Engine:
             self.blocking.end(wait, reply)
         if session.deferred:
             session.send_deferred()
+
+
+def _let_pass(session: Session, command: Command, argv: list[bytes]) -> Reply:
+    return None
 
 
 def _ignore_stall(event: bytes, taken: int) -> None:

@@ -218,7 +218,7 @@ def rename(ctx: Session, argv: list[bytes]) -> Reply:
 def rename_if_free(ctx: Session, argv: list[bytes]) -> Reply:
     if ctx.db.find_for_write(argv[1]) is None:
         raise ReplyError(NO_SUCH_KEY)
-    if ctx.db.find_for_write(argv[2]) is not None:
+    if argv[1] == argv[2] or ctx.db.find_for_write(argv[2]) is not None:
         return 0
     return 1 if _rename(ctx, argv) else 0
 

@@ -71,6 +71,7 @@ KEYS *
 RENAME a b
 GET b
 RENAME b b
+RENAMENX b b
 RENAMENX b a
 COPY a b
 COPY a b

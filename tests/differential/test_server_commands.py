@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
+from tests.conftest import require_oracle
 from tests.differential.pair import Argv, Check, Pair, comparing, exact, kind, plain, unordered
-from tests.servers import Server
+from tests.servers import Server, node_command
 from tests.wire import Map, Reply
 
 DATA: Final = (
@@ -243,3 +244,44 @@ def test_histogram_of_a_command(pair: Pair) -> None:
 
     comparing(of_debug)(pair, [b"LATENCY", b"HISTOGRAM", b"debug"])
     pair.close()
+
+
+# DEBUG is not enabled. PING and EXEC tell whether a transaction has failed.
+REFUSED: Final = """\
+DEBUG
+DEBUG HELP
+DEBUG OBJECT string
+MULTI
+DEBUG OBJECT string
+PING
+EXEC
+MULTI
+DEBUG
+PING
+EXEC
+INFO errorstats
+CONFIG SET requirepass secret
+RESET
+DEBUG HELP
+AUTH secret
+CONFIG SET requirepass
+"""
+
+
+def test_debugging_that_is_not_allowed(protocol: int) -> None:
+    def calls_of_debug(reply: Reply) -> object:
+        assert isinstance(reply, bytes)
+        (line,) = [line for line in reply.splitlines() if line.startswith(b"cmdstat_debug:")]
+        fields = dict(field.split(b"=") for field in line.split(b":")[1].split(b","))
+        return [fields[name] for name in (b"calls", b"rejected_calls", b"failed_calls")]
+
+    with (
+        Server(node_command(), name="node") as node,
+        Server(require_oracle(), name="oracle") as oracle,
+    ):
+        pair = Pair.connect(node, oracle, protocol)
+        exact(pair, [b"SET", b"string", b"x"])
+        for line in REFUSED.splitlines():
+            exact(pair, [*argv_of(line), b""] if line.endswith("requirepass") else argv_of(line))
+        comparing(calls_of_debug)(pair, [b"INFO", b"commandstats"])
+        pair.close()
