@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from node.files import Files
 from node.log import Log
 from node.persistence.aof_manifest import Manifest, manifest_name
@@ -175,12 +177,19 @@ class AofLoader:
         loading = self._loading
         engine = self._engine
         read = self._files.read
+        delay = engine.config.integer("key-load-delay") / 1e6
         done = self._before + parser.offset
         replay.begin(parser.offset)
         if not data:
             data = read(descriptor, PORTION)
         while data and not parser.short:
-            replay.run(parser.feed(data), parser.ends)
+            requests = parser.feed(data)
+            if delay > 0:
+                for request, end in zip(requests, parser.ends, strict=True):
+                    replay.run([request], [end])
+                    await trio.sleep(delay)
+            else:
+                replay.run(requests, parser.ends)
             done += len(data)
             engine.begin_batch()
             await loading.pace(done)

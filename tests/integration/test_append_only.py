@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import StartServer, require_oracle
-from tests.integration.test_snapshots import DEBUG, digest, fill, info, messages, wait_until
+from tests.integration.test_snapshots import (
+    DEBUG,
+    LOADING,
+    PATIENCE,
+    digest,
+    fill,
+    info,
+    messages,
+    wait_until,
+)
 from tests.servers import Server, node_command
 from tests.wire import OK, Client, Closed, Error, Simple
 
@@ -135,6 +144,49 @@ def test_start_lines(start_node: StartServer) -> None:
         "* DB loaded from append only file: ",
     ):
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_clients_wait_while_it_is_loaded(tmp_path: Path) -> None:
+    server = Server(node_command(), *LOGGED)
+    with server:
+        with server.connect() as client:
+            for number in range(2000):
+                client.send("RPUSH", f"list:{number % 100}", number)
+            for _ in range(2000):
+                client.read()
+            expected = digest(client)
+        kill(server)
+        server.directives += ["--key-load-delay", "500"]
+        server._launch()
+        wait_until(lambda: can_connect(server))
+        with server.connect() as client:
+            assert client("PING") == client("GET", "list:1") == LOADING
+            fields = info(client)
+            assert fields["loading"] == "1"
+            assert int(fields["loading_total_bytes"]) > 50_000
+            assert client("CONFIG", "SET", "appendonly", "no") == LOADING
+            wait_until(lambda: info(client)["loading"] == "0")
+            assert digest(client) == expected
+            assert client("SET", "key", "value") == OK
+        # It can be shut down meanwhile, and nothing is changed by that.
+        kill(server)
+        before = (server.folder / LOG_FOLDER / "appendonly.aof.1.incr.aof").read_bytes()
+        server._launch()
+        wait_until(lambda: can_connect(server))
+        with server.connect() as client:
+            client.send("SHUTDOWN")
+            assert server.process is not None
+            assert server.process.wait(PATIENCE) == 0
+        assert (server.folder / LOG_FOLDER / "appendonly.aof.1.incr.aof").read_bytes() == before
+
+
+def can_connect(server: Server) -> bool:
+    """Whether it listens."""
+    try:
+        server.connect().close()
+    except OSError:
+        return False
+    return True
 
 
 class Load:
