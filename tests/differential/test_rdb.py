@@ -26,6 +26,8 @@ from tests.servers import Server
 from tests.wire import OK, Client, Simple
 
 DEADLINE = 4_000_000_000_000
+NEWEST_THERE = 18
+"""The newest type of value that Redis 7.0 knows."""
 Data = dict[bytes, Value]
 
 
@@ -257,6 +259,8 @@ def test_damaged_payloads(oracle: Server) -> None:
                 body = bytearray(payload[:-10])
                 for _ in range(rng.randint(1, 2)):
                     body[rng.randrange(len(body))] = rng.choice((rng.randrange(256), 0, 1, 255))
+                if body[0] > NEWEST_THERE:
+                    continue
                 damaged = signed(bytes(body))
                 try:
                     value: Value | None = load(damaged, limits)

@@ -327,6 +327,7 @@ REFUSED = [
     (entry(3, b"k", b"\x01\x01a\xfd"), 11, "NAN"),
     (entry(5, b"k", b"\x01\x01a" + struct.pack("<d", float("nan"))), 11, "NAN"),
     (entry(18, b"k", b"\x01\x03\x01a"), 11, "kind 3 of a quicklist"),
+    (entry(18, b"k", b"\x01\x01\x00"), 11, "Empty node of a quicklist"),
     (entry(0, b"k", b"\xc4"), 11, "Unknown string encoding 4"),
     (entry(0, b"k", b"\xc3\x01\x80\xff\xff\xff\xffx"), 11, "Invalid LZF"),
     (entry(0, b"k", b"\x82"), 11, "Unknown length encoding 130"),
