@@ -241,6 +241,26 @@ def test_a_snapshot_is_of_one_moment(start_node: StartServer) -> None:
             assert client("LLEN", f"list:{number}") == 1
 
 
+def test_who_leaves_while_a_snapshot_is_written_is_gone(start_node: StartServer) -> None:
+    """The child has the sockets too, and must not keep them open."""
+    node = start_node()
+    with node.connect() as client, node.connect() as leaver:
+        assert client("SET", "key", "value") == OK
+        assert client("CONFIG", "SET", "rdb-key-save-delay", "100000000") == OK
+        assert client("BGSAVE") == Simple(b"Background saving started")
+        assert leaver("QUIT") == OK
+        assert leaver.read_rest() == b""
+        assert info(client)["rdb_bgsave_in_progress"] == "1"
+        assert client("FLUSHALL") == OK
+        assert info(client)["rdb_bgsave_in_progress"] == "0"
+
+
+def test_fields_of_info(start_node: StartServer, oracle: Server) -> None:
+    node = start_node()
+    with node.connect() as client, oracle.connect() as other:
+        assert info(client).keys() == info(other).keys()
+
+
 # Loading.
 
 
