@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Final
 from mypy_extensions import mypyc_attr
 
 from node.values.collection import Collection, Limits
-from node.values.table import nth_key, scan_buckets
+from node.values.string import memory as string_memory
+from node.values.table import is_spacious, nth_key, scan_buckets
 
 if TYPE_CHECKING:
     from node.blocking import Wait
@@ -65,9 +66,6 @@ SPLIT_LOAD: Final = 48
 MERGE_LOAD: Final = 12
 # Buckets that are made in advance at most: some milliseconds' work, some megabytes.
 MOST_RESERVED: Final = 1 << 17
-# A dict out of which keys go as others come grows to thrice the size that its entries need. With
-# more bytes per entry than this (half as much again as one that only grew) it is made anew.
-SPACIOUS: Final = 60
 # RANDOMKEY accepts an entry with a chance in proportion to its bucket's size; no bucket gets
 # near this many entries, since the hash is keyed.
 LARGEST_BUCKET: Final = 192
@@ -86,11 +84,9 @@ LAZY_FREE_SIZE: Final = 64
 
 def object_memory(value: Value) -> int:
     """Bytes that CPython takes for ``value``."""
-    if type(value) is bytes:
-        return (len(value) + 48) & ~15
-    if type(value) is bytearray:
-        return 64 + ((len(value) + 16) & ~15)
-    return value.memory  # type: ignore[union-attr]
+    if isinstance(value, Collection):
+        return value.memory
+    return string_memory(value)
 
 
 @mypyc_attr(acyclic=True)
@@ -653,9 +649,9 @@ class Database:
         if self.count > self.size * SPLIT_LOAD:
             self._split()
             entries = bucket.entries
-        room = entries.__sizeof__() + BUCKET_MEMORY
-        if room != bucket.room:
-            if room > SPACIOUS * len(entries) and len(entries) > 16:
+        size: int = entries.__sizeof__()
+        if size + BUCKET_MEMORY != bucket.room:
+            if is_spacious(entries, size):
                 bucket.entries = {**entries}
             self._measure(bucket)
 
@@ -762,7 +758,7 @@ class Database:
             self.volatile += 1
             self.memory += DEADLINE_MEMORY
         deadlines[key] = deadline
-        if deadlines.__sizeof__() > SPACIOUS * len(deadlines) and len(deadlines) > 16:
+        if is_spacious(deadlines, deadlines.__sizeof__()):
             bucket.deadlines = {**deadlines}
 
     def persist(self, key: bytes) -> bool:

@@ -21,6 +21,6 @@ def encoding(value: bytes | bytearray) -> str:
 def memory(value: bytes | bytearray) -> int:
     """Return what the object costs this process, in bytes."""
     if isinstance(value, bytearray):
-        # The object, and a buffer of its own that grows by an eighth at a time.
-        return 64 + ((len(value) + (len(value) >> 4) + 24) & ALIGNED)
+        # The object, and a buffer of its own that may have room for more.
+        return 64 + ((value.__alloc__() + 15) & ALIGNED)
     return (len(value) + OBJECT_BYTES) & ALIGNED

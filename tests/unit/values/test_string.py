@@ -36,4 +36,4 @@ def test_memory(length: int) -> None:
     changed = bytearray(text)
     changed += b"y"
     changed[:1] = b""
-    assert memory(changed) == pytest.approx(sys.getsizeof(changed), rel=0.15, abs=32)
+    assert sys.getsizeof(changed) <= memory(changed) < sys.getsizeof(changed) + 32
