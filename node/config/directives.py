@@ -322,10 +322,13 @@ MEMORY: Final[list[Directive]] = [
     Bool("lazyfree-lazy-user-flush", False, "Let FLUSHDB and FLUSHALL default to ASYNC."),
 ]
 
+# The thresholds as they are where nobody configures them.
+_LIMITS: Final = Limits()
+
 ENCODINGS: Final[list[Directive]] = [
     Integer(
         "hash-max-listpack-entries",
-        512,
+        _LIMITS.hash_max_listpack_entries,
         0,
         INT64_MAX,
         "Fields up to which a hash has the encoding listpack.",
@@ -333,7 +336,7 @@ ENCODINGS: Final[list[Directive]] = [
     ),
     Memory(
         "hash-max-listpack-value",
-        64,
+        _LIMITS.hash_max_listpack_value,
         0,
         INT64_MAX,
         "Bytes of a field or value up to which a hash has the encoding listpack.",
@@ -341,7 +344,7 @@ ENCODINGS: Final[list[Directive]] = [
     ),
     Integer(
         "list-max-listpack-size",
-        -2,
+        _LIMITS.list_max_listpack_size,
         INT_MIN,
         INT_MAX,
         "Up to which size a list has the encoding listpack: positive for a number of elements, -1 "
@@ -350,28 +353,28 @@ ENCODINGS: Final[list[Directive]] = [
     ),
     Integer(
         "set-max-intset-entries",
-        512,
+        _LIMITS.set_max_intset_entries,
         0,
         INT64_MAX,
         "Members up to which a set of integers has the encoding intset.",
     ),
     Integer(
         "set-max-listpack-entries",
-        128,
+        _LIMITS.set_max_listpack_entries,
         0,
         INT64_MAX,
         "Members up to which a set has the encoding listpack.",
     ),
     Integer(
         "set-max-listpack-value",
-        64,
+        _LIMITS.set_max_listpack_value,
         0,
         INT64_MAX,
         "Bytes of a member up to which a set has the encoding listpack.",
     ),
     Integer(
         "zset-max-listpack-entries",
-        128,
+        _LIMITS.zset_max_listpack_entries,
         0,
         INT64_MAX,
         "Members up to which a sorted set has the encoding listpack.",
@@ -379,7 +382,7 @@ ENCODINGS: Final[list[Directive]] = [
     ),
     Memory(
         "zset-max-listpack-value",
-        64,
+        _LIMITS.zset_max_listpack_value,
         0,
         INT64_MAX,
         "Bytes of a member up to which a sorted set has the encoding listpack.",

@@ -24,7 +24,7 @@ from node.config.directive import (
     Memory,
     Text,
 )
-from node.config.special import MasterAddress, OomScores
+from node.config.special import OomScores
 from node.config.syntax import INT64_MAX, UINT64_MAX
 
 
@@ -121,7 +121,6 @@ def _enum(
 
 
 SNAPSHOTS: Final[list[Directive]] = [
-    _bool("rdb-del-sync-files", False, "Delete the snapshots that replication needed."),
     _int(
         "loading-process-events-interval-bytes",
         2 * 1024 * 1024,
@@ -133,64 +132,7 @@ SNAPSHOTS: Final[list[Directive]] = [
 ]
 
 REPLICATION: Final[list[Directive]] = [
-    MasterAddress(
-        "replicaof",
-        (),
-        "Host and port of the master to replicate.",
-        aliases=("slaveof",),
-        mutable=False,
-        multiple=True,
-        meaning=False,
-    ),
-    _text("masterauth", "Password to give to the master.", sensitive=True),
-    _text("masteruser", "User name to give to the master.", sensitive=True),
-    _bool(
-        "replica-serve-stale-data",
-        True,
-        "Serve clients while the master is out of reach.",
-        alias="slave-serve-stale-data",
-    ),
-    _bool(
-        "replica-read-only", True, "Refuse writes of clients on a replica.", alias="slave-read-only"
-    ),
-    _bool(
-        "replica-lazy-flush",
-        False,
-        "Free the old data set in the background after a full resync.",
-        alias="slave-lazy-flush",
-    ),
-    _bool(
-        "replica-ignore-maxmemory",
-        True,
-        "Let a replica evict only what the master evicts.",
-        alias="slave-ignore-maxmemory",
-    ),
     _bool("replica-ignore-disk-write-errors", False, "Let a replica go on without a disk."),
-    _int(
-        "replica-priority",
-        100,
-        0,
-        INT_MAX,
-        "Rank for sentinels that choose a replica to promote; 0 for never.",
-        alias="slave-priority",
-    ),
-    _bool("replica-announced", True, "Let sentinels list this replica."),
-    _text("replica-announce-ip", "Address to report to the master.", alias="slave-announce-ip"),
-    _int(
-        "replica-announce-port",
-        0,
-        0,
-        65535,
-        "Port to report to the master.",
-        alias="slave-announce-port",
-    ),
-    _enum(
-        "repl-diskless-load",
-        "disabled",
-        ("disabled", "on-empty-db", "swapdb"),
-        "When a full resync is loaded without a file.",
-        deny_loading=True,
-    ),
     _enum(
         "propagation-error-behavior",
         "ignore",
@@ -350,7 +292,6 @@ PROCESS: Final[list[Directive]] = [
         meaning=False,
         check=check_title_template,
     ),
-    _text("bind-source-addr", "Local address of connections that the server opens."),
     _int("socket-mark-id", 0, 0, UINT_MAX, "Mark of listening sockets.", mutable=False),
     _int("io-threads", 1, 1, 128, "Threads for reading and writing.", mutable=False),
     _bool("io-threads-do-reads", False, "Read in those threads too.", mutable=False),

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from node.config.directive import INT_MAX, Bool, Directive, Integer, Memory
+from node.config.directive import INT_MAX, Bool, Directive, Enum, Integer, Memory, Text
+from node.config.special import MasterAddress
 from node.config.syntax import INT64_MAX
 
 MASTERS: Final[list[Directive]] = [
@@ -60,4 +61,84 @@ MASTERS: Final[list[Directive]] = [
     ),
 ]
 
-SECTIONS: Final[list[tuple[str, list[Directive]]]] = [("Replicas", MASTERS)]
+LINKS: Final[list[Directive]] = [
+    MasterAddress(
+        "replicaof",
+        (),
+        "Host and port of the master to replicate.",
+        aliases=("slaveof",),
+        mutable=False,
+        multiple=True,
+    ),
+    Text("masterauth", "", "Password to give to the master.", sensitive=True, absent_if_empty=True),
+    Text(
+        "masteruser", "", "User name to give to the master.", sensitive=True, absent_if_empty=True
+    ),
+    Bool(
+        "replica-serve-stale-data",
+        True,
+        "Serve clients while the master is out of reach.",
+        aliases=("slave-serve-stale-data",),
+    ),
+    Bool(
+        "replica-read-only",
+        True,
+        "Refuse writes of clients on a replica.",
+        aliases=("slave-read-only",),
+    ),
+    Bool(
+        "replica-lazy-flush",
+        False,
+        "Free the old data set in the background after a full resync.",
+        aliases=("slave-lazy-flush",),
+    ),
+    Bool(
+        "replica-ignore-maxmemory",
+        True,
+        "Let a replica evict only what the master evicts.",
+        aliases=("slave-ignore-maxmemory",),
+    ),
+    Integer(
+        "replica-priority",
+        100,
+        0,
+        INT_MAX,
+        "Rank for sentinels that choose a replica to promote; 0 for never.",
+        aliases=("slave-priority",),
+    ),
+    Bool("replica-announced", True, "Let sentinels list this replica."),
+    Text(
+        "replica-announce-ip",
+        "",
+        "Address to report to the master.",
+        aliases=("slave-announce-ip",),
+        absent_if_empty=True,
+    ),
+    Integer(
+        "replica-announce-port",
+        0,
+        0,
+        65535,
+        "Port to report to the master.",
+        aliases=("slave-announce-port",),
+    ),
+    Enum(
+        "repl-diskless-load",
+        "disabled",
+        ("disabled", "on-empty-db", "swapdb"),
+        "When a full resync is loaded without a file.",
+        deny_loading=True,
+    ),
+    Bool("rdb-del-sync-files", False, "Delete the snapshots that replication needed."),
+    Text(
+        "bind-source-addr",
+        "",
+        "Local address of connections that the server opens.",
+        absent_if_empty=True,
+    ),
+]
+
+SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
+    ("Replicas", MASTERS),
+    ("Being a replica", LINKS),
+]

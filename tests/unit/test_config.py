@@ -229,8 +229,8 @@ def test_cluster_nodes_have_no_master(config: Config) -> None:
 
 
 def test_idle_directives_are_told(config: Config) -> None:
-    read(config, "rdb-del-sync-files yes", "port 1", "replica-read-only yes")
-    assert config.idle() == ["rdb-del-sync-files"]
+    read(config, "io-threads 2", "port 1", "latency-tracking yes")
+    assert config.idle() == ["io-threads"]
 
 
 def test_get_by_name_alias_and_pattern(config: Config) -> None:
