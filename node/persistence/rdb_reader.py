@@ -136,9 +136,9 @@ class RdbReader:
     `version` is the file's, 0 before its head was read; `aux` what it tells about where it comes
     from; `functions` the source texts of libraries; `warnings` sentences on what was left out;
     `empty_keys` how many keys without elements were; `sizes` how many keys each database is said to
-    have, which may be untrue; `offset` how many bytes have been read.  Once
-    `finished`, the checksum was right (if there is one, and `checksum` is true), and `rest` is what
-    came behind the end.
+    have, which may be untrue; `offset` how many bytes have been read.  Once `finished`, the
+    checksum was right (if there is one, and `checksum` is true), and `rest` is what came behind the
+    end.
 
     All calls raise RdbError for what cannot be loaded; the reader is of no use afterwards.
     """
@@ -229,11 +229,10 @@ class RdbReader:
             return []
         self._pieces.append(data)
         self._coming += len(data)
-        left = self._data[self._at :] if self._at < len(self._data) else b""
-        if len(left) + self._coming < self._wanted:
+        if len(self._data) - self._at + self._coming < self._wanted:
             return []
         self._base += self._at
-        self._data = b"".join([left, *self._pieces]) if left else b"".join(self._pieces)
+        self._data = b"".join([self._data[self._at :], *self._pieces])
         self._at = 0
         self._pieces = []
         self._coming = 0
