@@ -29,6 +29,7 @@ from node.config.special import (
     Percentiles,
 )
 from node.config.syntax import INT64_MAX, UINT64_MAX
+from node.values.collection import Limits
 
 PERMISSIONS: Final = ("no", "yes", "local")
 LOG_LEVELS: Final = ("debug", "verbose", "notice", "warning", "nothing")

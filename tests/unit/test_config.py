@@ -20,6 +20,7 @@ from node.config import (
 from node.config import directives as own
 from node.config.reference import write_reference
 from node.values import pattern
+from node.values.collection import Limits
 from tests.installation import ROOT
 
 
@@ -67,6 +68,15 @@ def test_reference_is_fresh() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == write_reference(), (
         "run python -m node.config.reference"
     )
+
+
+def test_thresholds_of_encodings_are_those_of_values(config: Config) -> None:
+    limits = Limits()
+    names = [name for name in dir(limits) if not name.startswith("_")]
+    assert len(names) == 9
+    assert {name: config.integer(name.replace("_", "-")) for name in names} == {
+        name: getattr(limits, name) for name in names
+    }
 
 
 def test_reading_a_file(config: Config, tmp_path: Path) -> None:
