@@ -137,7 +137,8 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
     Restraint(replication, replication.link)
     loading.snapshot_loaded = replication.take_lineage
     replication.begin()
-    return [child, snapshots, loading, log, replication, replication.masters]
+    masters = replication.masters
+    return [child, snapshots, loading, log, replication, masters, masters.acknowledgements]
 
 
 def tune_collector() -> None:

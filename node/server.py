@@ -113,6 +113,7 @@ class Server:
                 "client-query-buffer-limit",
                 "proto-max-bulk-len",
                 "client-output-buffer-limit",
+                "repl-backlog-size",
                 "tcp-keepalive",
             ),
             self._copy_limits,
@@ -146,7 +147,11 @@ class Server:
         limits.bulk_size = config.integer("proto-max-bulk-len")
         limits.keep_alive = config.integer("tcp-keepalive")
         output = config.output_buffer_limits()
-        limits.output = [output["normal"], output["slave"], output["pubsub"]]
+        hard, soft, seconds = output["slave"]
+        if hard:
+            # With less than may be sent for a partial resync a replica would only be cut off again.
+            hard = max(hard, config.integer("repl-backlog-size"))
+        limits.output = [output["normal"], (hard, soft, seconds), output["pubsub"]]
 
     # Listening.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from node.files import Sink
+from node.replication.feed import PORTION
 from node.replication.replica import AWAITING, Needs, Replica
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 # Bytes of a streamed snapshot that may wait for one replica before the others wait for it, too.
 WINDOW: Final = 1 << 20
-PORTION: Final = 64 * 1024
 
 
 class FullSync:
@@ -60,14 +60,14 @@ class FullSync:
         files: Files,
         snapshots: Snapshots,
         child: Child,
-        replicas: list[Replica],
+        needs: Needs,
         position: int,
         mark: bytes,
     ) -> None:
         self.streamed = bool(mark)
-        self.needs: Needs = replicas[0].needs
+        self.needs = needs
         self.position = position
-        self.replicas = replicas
+        self.replicas: list[Replica] = []
         self.path = f"temp-repl-{os.getpid()}-{position}.rdb"
         self.ended = False
         self.succeeded = False
@@ -149,11 +149,11 @@ class FullSync:
     async def relay(self, limit: int) -> int:
         """Pass what the child writes on to the replicas, until its end; how many bytes it was.
 
-        Stops early when no replica is left. ``limit`` is about how much may be queued for one.
+        Stops early when no replica is left. ``limit`` is how much may be queued for one.
         Raises OSError.
         """
         total = 0
-        window = min(WINDOW, limit)
+        window = min(WINDOW, limit // 2)
         portion = min(PORTION, window)
         while self.replicas:
             await trio.lowlevel.wait_readable(self._reading)
@@ -163,10 +163,7 @@ class FullSync:
             total += len(data)
             for replica in self.replicas:
                 if replica.state == AWAITING:
-                    session = replica.session
-                    session.out.append(data)
-                    if session.wake is not None:
-                        session.wake()
+                    replica.push(data)
             while any(replica.unsent >= window for replica in self.replicas):
                 self._room = trio.Event()
                 await self._room.wait()

@@ -1,15 +1,8 @@
-"""What a server does for its replicas: it lets them in, and sends them its history.
+"""What a server does for its replicas: it lets them in, and gets them to the end of its history.
 
-Theory of operation. The stream is the command log, with a PING now and then. Every request that is
-logged goes into the backlog at once; before the replies of a batch go out (a barrier of the hub),
-what the batch has added is joined, and the same bytes object is queued for all replicas that have
-everything before it (``ONLINE``). A replica that lags (it has just come back, or has just got a
-snapshot) is sent the backlog bit by bit, whenever its socket has taken what was sent before, until
-it has all; so what is kept for those that lag is kept once. How much that may be is bounded by the
-replicas' output limit.
-
-A replica that cannot go on from the backlog waits for a snapshot (:mod:`.full_sync`): the next one
-that begins, or one of those that are being written to a file if it does not need another.
+A replica that can go on from the backlog is fed at once (:mod:`.feed`); one that cannot waits for a
+snapshot (:mod:`.synchronizer`). How much waits for a replica, in whatever way, is bounded by its
+output limit, and for how long it may be silent by ``repl-timeout``.
 
 Behaviour and log lines after replication.c of Redis 7.2 (``syncCommand``,
 ``masterTryPartialResync``, ``replconfCommand``, ``replicationCron``).
@@ -18,40 +11,28 @@ Behaviour and log lines after replication.c of Redis 7.2 (``syncCommand``,
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import trio
-
-from node.command import WRITE, Command, Group
-from node.commands.arguments import SYNTAX_ERROR, integer
+from node.command import Group
+from node.commands.arguments import SYNTAX_ERROR, bounded_integer, integer
 from node.component import Component
-from node.engine import STAGE_REPLICA
 from node.information import Fields
-from node.persistence.child import KIND_SNAPSHOT, Exit
-from node.replication.full_sync import PORTION, FullSync
+from node.replication.acknowledgements import Acknowledgements
+from node.replication.feed import UNLIMITED, Feed
 from node.replication.replica import (
     AWAITING,
     CATCHING_UP,
-    ONLINE,
-    RECEIVING,
-    SILENT,
     STATE_NAMES,
     STRANGER,
     WAITING,
     Needs,
     Replica,
 )
-from node.resp import NO_REPLY, OK, Error, Reply, ReplyError, encode_error, encode_request
-from node.session import (
-    CLASS_REPLICA,
-    GATE_OUTSIDE,
-    GATE_REPLY,
-    REPLY_NEVER,
-    Session,
-)
+from node.replication.synchronizer import Synchronizer
+from node.resp import NO_REPLY, OK, Reply, ReplyError, encode_request
+from node.session import CLASS_REPLICA, GATE_OUTSIDE, GATE_REPLY, REPLY_NEVER, Session
 from node.words import split_words
 
 if TYPE_CHECKING:
@@ -62,88 +43,56 @@ if TYPE_CHECKING:
 GROUP: Final = Group("server")
 
 SECOND_NS: Final = 1_000_000_000
-MEGABYTE: Final = 1 << 20
-LONGEST_ADDRESS: Final = 45
-# The backlog may grow by so many bytes before what nobody needs is looked for.
-SLACK: Final = 64 * 1024
-UNLIMITED: Final = 1 << 62
+LONGEST_ADDRESS: Final = 255
 
 PING: Final = encode_request([b"PING"])
-GETACK: Final = encode_request([b"REPLCONF", b"GETACK", b"*"])
 SIGN_OF_LIFE: Final = b"\n"
 
-NO_REPLICAS: Final = Error(b"NOREPLICAS Not enough good replicas to write.")
 NO_LINK: Final = b"NOMASTERLINK Can't SYNC while not connected with my master"
 PENDING_OUTPUT: Final = b"ERR SYNC and PSYNC are invalid with pending output"
 NEEDS_MARK: Final = b"ERR Filtered replica requires EOF capability"
-NO_SNAPSHOT: Final = b"ERR BGSAVE failed, replication can't continue"
 
 
 class Primary(Component):
-    """The replicas of this server and what they are sent."""
+    """The replicas of this server. ``acknowledgements`` is a component of its own."""
 
     def __init__(self, replication: Replication, child: Child, snapshots: Snapshots) -> None:
         super().__init__(replication.engine)
         self._replication = replication
-        self._server = replication.server
         self._history = replication.history
         self._config = replication.config
         self._log = replication.log
         self._hub = replication.server.hub
-        self._child = child
-        self._snapshots = snapshots
+        self._feed = Feed(replication)
+        self._synchronizer = Synchronizer(replication, self._feed, child, snapshots)
+        self.acknowledgements = Acknowledgements(replication, self._feed)
         self.full_syncs = 0
         self.partial_syncs = 0
         self.partial_refusals = 0
-        # By the id of their session: all that have said anything as a replica does, and of these
-        # the ones that have asked for the history, in order.
+        # By the id of their session: all who have said anything as a replica does. Those of them
+        # who have asked for the history are in the feed.
         self._known: dict[int, Replica] = {}
-        self.replicas: dict[int, Replica] = {}
-        self._online: list[Replica] = []
-        self._sync: FullSync | None = None
-        self._relay_wanted = trio.Event()
-        # What has been added to the backlog, from a position on, and not yet been queued.
-        self._fresh: list[bytes] = []
-        self._fresh_start = 0
-        self._trim_at = 0
-        self._reading_log = False
         self._second_ns = 0
         self._seconds = 0
         self._alone_since = replication.clock.monotonic_ns()
-        self._guarding = False
-        self._least = 0
-        self._largest_lag = 0
-        self._limit = UNLIMITED
-        self._hub.barriers.append(self.flush)
+        self._hub.barriers.append(self._feed.flush)
         snapshots.lineage = self.describe_lineage
         replication.config.on_change(
-            (
-                "min-replicas-to-write",
-                "min-replicas-max-lag",
-                "repl-backlog-size",
-                "client-output-buffer-limit",
-            ),
-            self.configure,
+            ("repl-backlog-size", "client-output-buffer-limit"), self.configure
         )
         self.configure()
 
     def configure(self) -> None:
         """Take over the directives."""
         config = self._config
-        self._least = config.integer("min-replicas-to-write")
-        self._largest_lag = config.integer("min-replicas-max-lag") * 1000
         size = config.integer("repl-backlog-size")
         backlog = self._history.backlog
         if backlog is not None and backlog.size != size:
             backlog.resize(size)
-            self._trim()
-        # Less than what a replica may come back to would only cut it off again.
-        hard, soft, seconds = config.output_buffer_limits()["slave"]
-        if hard:
-            hard = max(hard, size)
-        self._hub.limits.output[CLASS_REPLICA] = (hard, soft, seconds)
-        self._limit = hard or UNLIMITED
-        self._guard_writes()
+            self._feed.trim()
+        # The same as in the hub: see Server._copy_limits.
+        hard = config.output_buffer_limits()["slave"][0]
+        self._feed.limit = max(hard, size) if hard else UNLIMITED
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
@@ -155,102 +104,16 @@ class Primary(Component):
 
     def role_changed(self) -> None:
         """The server has become a master, or a replica: the stream has another source."""
-        self._follow_log()
-        self._guard_writes()
+        self._feed.follow_log()
+        self.acknowledgements.configure()
         self._alone_since = self._replication.clock.monotonic_ns()
 
-    # The stream.
-
-    def _follow_log(self) -> None:
-        """Let the command log be the stream if this is a master that has been asked for it."""
-        log = self.engine.command_log
-        wanted = not self._replication.is_replica and self._history.backlog is not None
-        if wanted and not self._reading_log:
-            log.attach(self.feed, messages=True)
-        elif self._reading_log and not wanted:
-            log.detach(self.feed)
-        self._reading_log = wanted
-
     def feed(self, wire: bytes) -> None:
-        """Add to the stream: whole requests on a master, what comes in on a replica."""
-        backlog = self._history.backlog
-        if backlog is None:
-            return
-        if self._online:
-            if not self._fresh:
-                self._fresh_start = backlog.end
-                session = self._online[0].session
-                if session.wake is not None:
-                    session.wake()  # there will be a batch
-            self._fresh.append(wire)
-        backlog.append(wire)
-        if backlog.end > self._trim_at:
-            self._trim()
+        """On a replica: what comes from the own master goes on to the own replicas."""
+        self._feed.append(wire)
 
-    def flush(self) -> None:
-        """Queue what is new for those who have all before it: a barrier of the hub."""
-        fresh = self._fresh
-        if not fresh:
-            return
-        data = fresh[0] if len(fresh) == 1 else b"".join(fresh)
-        self._fresh = []
-        start = self._fresh_start
-        end = start + len(data)
-        for replica in self._online:
-            session = replica.session
-            if replica.position == start:
-                session.out.append(data)
-                self._replication.output_bytes += len(data)
-            elif replica.position < end:
-                # It has come online in the middle of the batch.
-                session.out.append(data[replica.position - start :])
-                self._replication.output_bytes += end - replica.position
-            replica.position = end
-            if session.wake is not None:
-                session.wake()
-
-    def _trim(self) -> None:
-        backlog = self._history.backlog
-        if backlog is not None:
-            lagging = [
-                replica.position
-                for replica in self.replicas.values()
-                if AWAITING <= replica.state <= CATCHING_UP
-            ]
-            backlog.trim(min(lagging, default=backlog.end))
-            self._trim_at = backlog.end + SLACK
-
-    def _push(self, replica: Replica, data: bytes) -> None:
-        """Queue bytes for one replica."""
-        session = replica.session
-        session.out.append(data)
-        self._replication.output_bytes += len(data)
-        if session.wake is not None:
-            session.wake()
-
-    def _catch_up(self, replica: Replica) -> None:
-        """The replica's socket has taken everything: send more of what it lacks."""
-        backlog = self._history.backlog
-        if replica.state != CATCHING_UP:
-            return
-        if backlog is None or not backlog.holds(replica.position):
-            self._kill(replica)  # the history has been replaced
-            return
-        data = backlog.read(replica.position, min(PORTION, self._limit))
-        if data:
-            replica.position += len(data)
-            self._push(replica, data)
-            return
-        replica.state = ONLINE
-        replica.session.drained = None
-        self._online.append(replica)
-
-    def _begin_stream(self, replica: Replica) -> None:
-        """The replica has all data up to its position."""
-        replica.state = CATCHING_UP
-        replica.heard = self.engine.keyspace.now
-        replica.session.drained = lambda: self._catch_up(replica)
-        self._catch_up(replica)
+    async def run(self) -> None:
+        await self._synchronizer.run()
 
     # Letting replicas in.
 
@@ -306,11 +169,35 @@ class Primary(Component):
             elif capability == b"psync2":
                 replica.takes_id = True
         elif option == b"rdb-only":
-            self._replica_of(ctx).snapshot_only = integer(value) == 1
+            self._replica_of(ctx).snapshot_only = bounded_integer(value, 0, 1) == 1
         elif option == b"rdb-filter-only":
-            self._replica_of(ctx).needs = parse_needs(value)
+            self._restrict(self._replica_of(ctx), value)
         elif option != b"version":
             raise ReplyError(b"ERR Unrecognized REPLCONF option: %b" % written.partition(b"\0")[0])
+
+    @staticmethod
+    def _restrict(replica: Replica, value: bytes) -> None:
+        """What the snapshot is to have, and nothing else. Raises ReplyError."""
+        words = split_words(value)
+        if words is None:
+            raise ReplyError(b"ERR Missing rdb-filter-only values")
+        needs = replica.needs = Needs(data=False, functions=False)
+        for word in words:
+            if word.lower() != b"functions":
+                raise ReplyError(b"ERR Unsupported rdb-filter-only option: %b" % word)
+            needs.functions = True
+
+    def _hear(self, session: Session, argv: list[bytes]) -> None:
+        """A replica says how much it has."""
+        replica = self._feed.replicas.get(session.id)
+        if replica is None:
+            return
+        try:
+            offset = integer(argv[2])
+        except ReplyError:
+            return
+        self._synchronizer.hear(replica)
+        self.acknowledgements.hear(replica, offset)
 
     @GROUP.command(
         "psync",
@@ -427,7 +314,7 @@ class Primary(Component):
         session.set_gate(GATE_OUTSIDE, True)
         session.set_gate(GATE_REPLY, True)
         session.reply_mode = REPLY_NEVER
-        self.replicas[session.id] = replica
+        self._feed.replicas[session.id] = replica
         if self._config.boolean("repl-disable-tcp-nodelay") and not session.unix_socket:
             with contextlib.suppress(OSError):
                 self._hub.connections[session.fd].sock.setsockopt(
@@ -447,7 +334,7 @@ class Primary(Component):
         )
         replica.position = position
         replica.offset = position
-        self._begin_stream(replica)
+        self._feed.begin(replica)
 
     def _synchronize(self, replica: Replica) -> None:
         """Send the replica all data, when there is a snapshot."""
@@ -455,248 +342,14 @@ class Primary(Component):
         history = self._history
         self.full_syncs += 1
         self._enter(replica)
-        replica.state = WAITING
-        replica.since = self.engine.keyspace.now
         if history.backlog is None:
             history.serve(self._config.integer("repl-backlog-size"))
-            self._follow_log()
+            self._feed.follow_log()
             log.notice(
                 "Replication backlog created, my new replication IDs are "
                 f"'{history.id.decode()}' and '{history.second_id.decode()}'"
             )
-        sync = self._sync
-        if sync is not None and not sync.ended:
-            if sync.streamed:
-                log.notice("Current BGSAVE has socket target. Waiting for next BGSAVE for SYNC")
-            elif sync.replicas and sync.needs.same(replica.needs):
-                self._await(replica, sync)
-                log.notice("Waiting for end of BGSAVE for SYNC")
-            else:
-                log.notice(
-                    "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for "
-                    "SYNC"
-                )
-        elif self._child.kind == KIND_SNAPSHOT:
-            log.notice(
-                "Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC"
-            )
-        elif self._child.running or sync is not None:
-            log.notice(
-                "No BGSAVE in progress, but another BG operation is active. BGSAVE for "
-                "replication delayed"
-            )
-        elif (
-            self._config.boolean("repl-diskless-sync")
-            and replica.takes_mark
-            and self._config.integer("repl-diskless-sync-delay")
-        ):
-            log.notice("Delay next BGSAVE for diskless SYNC")
-        else:
-            self._start_sync([replica])
-
-    # Full synchronization.
-
-    def _start_waiting(self) -> None:
-        """Begin a snapshot for those who wait for one, if it is time."""
-        if self._child.running or self._sync is not None:
-            return
-        waiting = [replica for replica in self.replicas.values() if replica.state == WAITING]
-        if not waiting:
-            return
-        waiting = [replica for replica in waiting if replica.needs.same(waiting[0].needs)]
-        config = self._config
-        if config.boolean("repl-diskless-sync"):
-            enough = config.integer("repl-diskless-sync-max-replicas")
-            waited = self.engine.keyspace.now - min([replica.since for replica in waiting])
-            if not (0 < enough <= len(waiting)) and (
-                waited < config.integer("repl-diskless-sync-delay") * 1000
-            ):
-                return
-        self._start_sync(waiting)
-
-    def _start_sync(self, replicas: list[Replica]) -> None:
-        """Fork a child that makes a snapshot for these replicas, which need the same."""
-        streamed = (
-            self._config.boolean("repl-diskless-sync") or replicas[0].needs.filtered
-        ) and all(replica.takes_mark for replica in replicas)
-        self._log.notice(
-            "Starting BGSAVE for SYNC with target: " + ("replicas sockets" if streamed else "disk")
-        )
-        # What comes after the snapshot says itself in which database it is.
-        if not self._replication.is_replica:
-            self.engine.command_log.selected = -1
-        sync = FullSync(
-            self._server.files,
-            self._snapshots,
-            self._child,
-            replicas,
-            self._history.offset,
-            os.urandom(20).hex().encode() if streamed else b"",
-        )
-        keys = sum([db.count for db in self.engine.keyspace.databases])
-        try:
-            sync.open()
-            pid = self._child.start(KIND_SNAPSHOT, sync.work, self._finish, keys)
-        except OSError as error:
-            self._log.warning(f"Can't save in background: fork: {error.strerror}")
-            self._log.warning("BGSAVE for replication failed")
-            sync.abandon()
-            for replica in replicas:
-                self._leave(replica)
-                self._push(replica, encode_error(NO_SNAPSHOT))
-                replica.session.closing = True
-            return
-        sync.forked()
-        self._sync = sync
-        self._log.notice(
-            f"Background RDB transfer started by pid {pid}"
-            if streamed
-            else f"Background saving started by pid {pid}"
-        )
-        sync.replicas = []
-        for replica in replicas:
-            self._await(replica, sync)
-        if streamed:
-            self._relay_wanted.set()
-
-    def _await(self, replica: Replica, sync: FullSync) -> None:
-        """The replica gets this snapshot, and the stream from its position on."""
-        replica.state = AWAITING
-        replica.position = sync.position
-        replica.sync = sync
-        sync.replicas.append(replica)
-        if sync.streamed:
-            replica.session.drained = sync.make_room
-        if not replica.old:
-            self._push(replica, b"+FULLRESYNC %b %d\r\n" % (self._history.id, sync.position))
-
-    async def run(self) -> None:
-        """Relay the snapshots that are streamed."""
-        while True:
-            await self._relay_wanted.wait()
-            self._relay_wanted = trio.Event()
-            sync = self._sync
-            assert sync is not None
-            try:
-                self._replication.output_bytes += await sync.relay(self._limit)
-            except OSError as error:
-                self._log.warning(
-                    f"Diskless rdb transfer, read error sending DB to replicas: {error.strerror}"
-                )
-                self._child.kill()
-            finally:
-                sync.close()
-            sync.relayed = True
-            if sync.ended:
-                self._conclude(sync)
-            elif sync.replicas:
-                self._log.notice(
-                    "Diskless rdb transfer, done reading from pipe, "
-                    f"{len(sync.replicas)} replicas still up."
-                )
-            else:
-                self._log.notice("Diskless rdb transfer, last replica dropped, killing fork child.")
-                self._child.kill()
-
-    def _finish(self, end: Exit) -> None:
-        """The child has ended."""
-        sync = self._sync
-        assert sync is not None
-        sync.ended = True
-        sync.succeeded = end.ok
-        if end.ok:
-            self._log.notice(
-                "Background RDB transfer terminated with success"
-                if sync.streamed
-                else "Background saving terminated with success"
-            )
-        elif end.signal:
-            self._log.warning(f"Background transfer terminated by signal {end.signal}")
-        else:
-            self._log.warning("Background transfer error")
-        if sync.relayed:
-            self._conclude(sync)
-
-    def _conclude(self, sync: FullSync) -> None:
-        """The child has ended and there is nothing more to relay."""
-        self._sync = None
-        replicas = list(sync.replicas)
-        for replica in replicas:
-            sync.remove(replica)
-            if not sync.succeeded:
-                self._log.warning("SYNC failed. BGSAVE child returned an error")
-                self._cut(replica)
-            elif not sync.streamed:
-                self._begin_file(replica, sync.path)
-            else:
-                self._log.notice(
-                    f"Streamed RDB transfer with replica {replica.name} succeeded (socket). "
-                    "Waiting for REPLCONF ACK from replica to enable streaming"
-                )
-                replica.session.drained = None
-                replica.state = SILENT
-                replica.heard = self.engine.keyspace.now
-                if replica.snapshot_only:
-                    self._dismiss(replica)
-        if not sync.streamed:
-            sync.remove_file()
-        self._start_waiting()
-
-    def _dismiss(self, replica: Replica) -> None:
-        """It wanted the snapshot and no more."""
-        self._log.notice(
-            f"RDB transfer completed, rdb only replica ({replica.name}) should be disconnected asap"
-        )
-        session = replica.session
-        session.closing = True
-        if session.wake is not None:
-            session.wake()
-
-    def _begin_file(self, replica: Replica, path: str) -> None:
-        """Send the replica the snapshot's file."""
-        files = self._server.files
-        try:
-            replica.file = files.open(path)
-            replica.file_left = files.size_of(replica.file)
-        except OSError as error:
-            self._log.warning(f"SYNC failed. Can't open/stat DB after BGSAVE: {error.strerror}")
-            self._cut(replica)
-            return
-        replica.state = RECEIVING
-        replica.session.active = self.engine.keyspace.now
-        replica.session.drained = lambda: self._send_file(replica)
-        self._push(replica, b"$%d\r\n" % replica.file_left)
-
-    def _send_file(self, replica: Replica) -> None:
-        """The replica's socket has taken everything: send more of the file."""
-        if replica.state != RECEIVING:
-            return
-        if replica.file_left:
-            try:
-                data = self._server.files.read(replica.file, min(PORTION, self._limit))
-            except OSError as error:
-                self._log.warning(f"Read error sending DB to replica: {error.strerror}")
-                self._kill(replica)
-                return
-            if not data:
-                self._log.warning("Read error sending DB to replica: premature EOF")
-                self._kill(replica)
-                return
-            replica.file_left -= len(data)
-            self._push(replica, data)
-            return
-        self._close_file(replica)
-        replica.session.drained = None
-        if replica.snapshot_only:
-            self._dismiss(replica)
-            return
-        self._log.notice(f"Synchronization with replica {replica.name} succeeded")
-        self._begin_stream(replica)
-
-    def _close_file(self, replica: Replica) -> None:
-        if replica.file >= 0:
-            self._server.files.close(replica.file)
-            replica.file = -1
+        self._synchronizer.admit(replica)
 
     def describe_lineage(self) -> dict[bytes, bytes]:
         """What a snapshot tells of the history that its data are part of; nothing if of none."""
@@ -712,151 +365,83 @@ class Primary(Component):
 
     def session_closed(self, session: Session) -> None:
         replica = self._known.pop(session.id, None)
-        if replica is None or replica.session.id not in self.replicas:
+        if replica is None or session.id not in self._feed.replicas:
             return
         self._log.notice(f"Connection with replica {replica.name} lost.")
-        self._leave(replica)
-
-    def _leave(self, replica: Replica) -> None:
-        """The client is no replica any more."""
-        del self.replicas[replica.session.id]
-        if replica in self._online:
-            self._online.remove(replica)
-        sync = replica.sync
-        if sync is not None:
-            sync.remove(replica)
-            if not sync.replicas and not sync.streamed and not sync.ended:
-                self._child.kill()  # nobody wants the file any more
-        self._close_file(replica)
+        self._feed.remove(replica)
+        self._synchronizer.remove(replica)
         replica.state = STRANGER
-        replica.session.drained = None
-        if not self._online:
-            self._fresh = []
-        if not self.replicas:
+        session.drained = None
+        if not self._feed.replicas:
             self._alone_since = self._replication.clock.monotonic_ns()
-
-    def _kill(self, replica: Replica) -> None:
-        """Cut the replica off in the next batch: its connection is just being served."""
-        session = replica.session
-        session.killed = True
-        if session.wake is not None:
-            session.wake()
-
-    def _cut(self, replica: Replica) -> None:
-        """Cut the replica off at once."""
-        session = replica.session
-        if session.close is not None:
-            session.close()
 
     def disconnect_all(self) -> None:
         """The history is another one: the replicas have to ask again."""
-        for replica in list(self.replicas.values()):
-            self._cut(replica)
-
-    # Acknowledgements.
-
-    def _hear(self, session: Session, argv: list[bytes]) -> None:
-        """A replica says how much it has."""
-        replica = self.replicas.get(session.id)
-        if replica is None:
-            return
-        try:
-            offset = integer(argv[2])
-        except ReplyError:
-            return
-        if offset > replica.offset:
-            replica.offset = offset
-        replica.heard = self.engine.keyspace.now
-        if replica.state == AWAITING and replica.sync is not None and replica.sync.streamed:
-            # It has everything, so that the child must have ended, or is about to.
-            self._child.tick(self.engine.ended_ns)
-        if replica.state == SILENT:
-            self._log.notice(f"Synchronization with replica {replica.name} succeeded")
-            self._begin_stream(replica)
+        for replica in list(self._feed.replicas.values()):
+            replica.cut()
 
     # Periodic work.
 
     def tick(self, now_ns: int) -> None:
-        for replica in list(self.replicas.values()):
+        for replica in list(self._feed.replicas.values()):
             self._check_lag(replica)
-        self._start_waiting()
+        self._synchronizer.start_waiting()
         if now_ns - self._second_ns >= SECOND_NS:
             self._second_ns = now_ns
             self._attend(now_ns)
 
     def _check_lag(self, replica: Replica) -> None:
         """What is kept in the backlog for a replica alone counts as its output."""
-        if AWAITING <= replica.state <= CATCHING_UP:
-            kept = self._history.offset - replica.position
-            if kept + replica.session.out_size >= self._limit:
-                self._hub.statistics.output_limit_cuts += 1
-                self._log.warning(
-                    f"Client id={replica.session.id} addr="
-                    f"{replica.session.address.decode(errors='replace')} omem={kept} scheduled "
-                    "to be closed ASAP for overcoming of output buffer limits."
-                )
-                self._cut(replica)
-                self._trim()
+        if not AWAITING <= replica.state <= CATCHING_UP:
+            return
+        session = replica.session
+        kept = self._history.offset - replica.position
+        if kept >= self._feed.limit:
+            self._hub.statistics.output_limit_cuts += 1
+            self._log.warning(
+                f"Client id={session.id} addr={session.address.decode(errors='replace')} "
+                f"omem={kept} scheduled to be closed ASAP for overcoming of output buffer limits."
+            )
+            replica.cut()
+            self._feed.trim()
 
     def _attend(self, now_ns: int) -> None:
         """What is done once a second."""
         config = self._config
+        feed = self._feed
         self._seconds += 1
-        if not self._replication.is_replica and self.replicas:
+        if not self._replication.is_replica and feed.replicas:
             if self._seconds % config.integer("repl-ping-replica-period") == 0:
-                self.feed(PING)
+                feed.fill(PING)
         limit = config.integer("repl-timeout") * 1000
         now = self.engine.keyspace.now
-        for replica in list(self.replicas.values()):
-            state = replica.state
+        for replica in list(feed.replicas.values()):
             streamed = replica.sync is not None and replica.sync.streamed
-            if state == WAITING or (state == AWAITING and not streamed):
-                self._push(replica, SIGN_OF_LIFE)
-            elif state in (ONLINE, CATCHING_UP, SILENT):
+            if replica.streaming:
                 if not replica.old and now - replica.heard > limit:
                     self._log.warning(
                         f"Disconnecting timedout replica (streaming sync): {replica.name}"
                     )
-                    self._cut(replica)
+                    replica.cut()
+            elif replica.state == WAITING or (replica.state == AWAITING and not streamed):
+                replica.push(SIGN_OF_LIFE)
             elif replica.unsent and now - replica.session.active > limit:
                 self._log.warning(f"Disconnecting timedout replica (full sync): {replica.name}")
-                self._cut(replica)
+                replica.cut()
         self._drop_backlog(now_ns)
 
     def _drop_backlog(self, now_ns: int) -> None:
         """Nobody has wanted the history for a long time: do not keep it."""
         seconds = self._config.integer("repl-backlog-ttl")
         history = self._history
-        if self.replicas or not seconds or history.backlog is None or self._replication.is_replica:
+        if self._feed.replicas or not seconds or history.backlog is None:
             return
-        if now_ns - self._alone_since > seconds * SECOND_NS:
+        if not self._replication.is_replica and now_ns - self._alone_since > seconds * SECOND_NS:
             history.drop_backlog()
-            self._follow_log()
+            self._feed.follow_log()
             self._log.notice(
                 f"Replication backlog freed after {seconds} seconds without connected replicas."
             )
-
-    # Writes are refused while there are too few replicas.
-
-    def _guard_writes(self) -> None:
-        wanted = bool(self._least and self._largest_lag and not self._replication.is_replica)
-        if wanted and not self._guarding:
-            self.engine.add_guard(STAGE_REPLICA, self.guard)
-        elif self._guarding and not wanted:
-            self.engine.remove_guard(self.guard)
-        self._guarding = wanted
-
-    def count_good(self) -> int:
-        """Replicas that were heard of within ``min-replicas-max-lag``."""
-        since = self.engine.keyspace.now - self._largest_lag
-        return sum([replica.heard >= since for replica in self._online])
-
-    def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
-        """Refuse what changes the data while too few replicas get it."""
-        flags = session.queue_flags if command.name == b"exec" else command.flags
-        if flags & WRITE and self.count_good() < self._least:
-            return NO_REPLICAS
-        return None
 
     # What is told of them.
 
@@ -864,19 +449,19 @@ class Primary(Component):
         """Address, port and offset of each replica that gets the stream, for ROLE."""
         return [
             [replica.host.encode(), b"%d" % replica.port, b"%d" % replica.offset]
-            for replica in self.replicas.values()
-            if replica.state in (SILENT, CATCHING_UP, ONLINE)
+            for replica in self._feed.replicas.values()
+            if replica.streaming
         ]
 
     def describe_replicas(self) -> Fields:
         """The fields of INFO."""
-        fields: Fields = [("connected_slaves", len(self.replicas))]
-        if self._guarding:
-            fields.append(("min_slaves_good_slaves", self.count_good()))
+        fields: Fields = [("connected_slaves", len(self._feed.replicas))]
+        if self.acknowledgements.guarding:
+            good = self.acknowledgements.count_good()
+            fields.append(("min_slaves_good_slaves", good))
         now = self.engine.keyspace.now
-        for number, replica in enumerate(self.replicas.values()):
-            streaming = replica.state in (SILENT, CATCHING_UP, ONLINE)
-            lag = (now - replica.heard) // 1000 if streaming else 0
+        for number, replica in enumerate(self._feed.replicas.values()):
+            lag = now // 1000 - replica.heard // 1000 if replica.streaming else 0
             fields.append(
                 (
                     f"slave{number}",
@@ -887,19 +472,3 @@ class Primary(Component):
                 )
             )
         return fields
-
-
-def parse_needs(value: bytes) -> Needs:
-    """The words of ``REPLCONF rdb-filter-only``: what the snapshot is to have, and nothing else.
-
-    Raises ReplyError.
-    """
-    words = split_words(value)
-    if words is None:
-        raise ReplyError(b"ERR Missing rdb-filter-only values")
-    needs = Needs(data=False, functions=False)
-    for word in words:
-        if word.lower() != b"functions":
-            raise ReplyError(b"ERR Unsupported rdb-filter-only option: %b" % word)
-        needs.functions = True
-    return needs

@@ -103,6 +103,38 @@ class Replica:
         return self.session.address.rpartition(b":")[0].decode(errors="replace").strip("[]")
 
     @property
+    def streaming(self) -> bool:
+        """Whether it has all data, and gets the stream or is about to."""
+        return self.state >= SILENT
+
+    @property
     def unsent(self) -> int:
         """Bytes that are queued for it and that its socket has not taken."""
         return self.session.out_size + sum(map(len, self.session.out))
+
+    def push(self, data: bytes) -> None:
+        """Queue bytes for it."""
+        session = self.session
+        session.out.append(data)
+        if session.wake is not None:
+            session.wake()
+
+    def kill(self) -> None:
+        """Cut it off in the next batch: its connection is just being served."""
+        session = self.session
+        session.killed = True
+        if session.wake is not None:
+            session.wake()
+
+    def cut(self) -> None:
+        """Cut it off at once."""
+        session = self.session
+        if session.close is not None:
+            session.close()
+
+    def dismiss(self) -> None:
+        """Cut it off when everything that is queued for it has been sent."""
+        session = self.session
+        session.closing = True
+        if session.wake is not None:
+            session.wake()

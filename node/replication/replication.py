@@ -93,12 +93,12 @@ class Replication(Component):
         A replica asks its master to go on there. A master begins a history of its own, which
         continues that one (``loadDataFromDisk``).
         """
-        id = aux.get(b"repl-id", b"")
+        known = aux.get(b"repl-id", b"")
         offset = aux.get(b"repl-offset", b"")
-        if len(id) != ID_LENGTH or not offset.isdigit():
+        if len(known) != ID_LENGTH or not offset.isdigit():
             return
         history = self.history
-        history.join(id, int(offset))
+        history.join(known, int(offset))
         link = self.link
         size = self.config.integer("repl-backlog-size")
         if link is not None and self.is_replica:

@@ -29,6 +29,8 @@ CHANGED: Final[dict[tuple[bytes, str], object]] = {
     (b"brpoplpush", "flags"): [repr(flag) for flag in (b"blocking", b"denyoom", b"write")],
     (b"bzpopmax", "flags"): [repr(flag) for flag in (b"blocking", b"fast", b"write")],
     (b"bzpopmin", "flags"): [repr(flag) for flag in (b"blocking", b"fast", b"write")],
+    (b"wait", "flags"): [repr(b"blocking")],
+    (b"wait", "acl"): [repr(word) for word in (b"@blocking", b"@connection", b"@slow")],
     # A command alone is enough.
     (b"command|getkeys", "arity"): -3,
     (b"command|getkeysandflags", "arity"): -3,

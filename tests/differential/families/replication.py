@@ -7,6 +7,8 @@ from typing import Final
 from tests.differential.grammar import Command, among, integers, sequence, some
 
 COMMANDS: Final = [
+    Command("WAIT", among(b"0", b"-1", b"x", b""), among(b"0", b"1", b"-1", b"x"), mangle=False),
+    Command("WAIT", b"1", among(b"1", b"2", b"-1", b"x"), mangle=False),
     Command("REPLCONF"),
     Command("REPLCONF", b"listening-port", integers),
     Command("REPLCONF", b"ip-address", among(b"10.0.0.1", b"", b"a" * 45, b"b" * 46)),
@@ -15,6 +17,7 @@ COMMANDS: Final = [
     Command("REPLCONF", b"rdb-filter-only", among(b"functions", b"", b"x", b"functions x", b'"')),
     Command("REPLCONF", some(sequence(b"capa", among(b"eof", b"x")))),
     Command("PSYNC", b"?", among(b"x", b""), mangle=False),
+    Command("REPLCONF", b"ip-address", among(b"a" * 255, b"b" * 256)),
     Command("REPLICAOF", among(b"x", b"127.0.0.1"), among(b"x", b"-1", b"65536"), mangle=False),
     Command("SLAVEOF", among(b"x", b"127.0.0.1"), among(b"x", b"-1", b"65536"), mangle=False),
     Command("REPLICAOF", among(b"no", b"NO"), among(b"one", b"ONE"), mangle=False),
