@@ -1,0 +1,114 @@
+"""Chains of replicas, of both kinds of server, and what a promotion in them leaves to fetch."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.replicas import Traffic, info, wait_for_equality, wait_for_link, wait_until
+from tests.servers import Server
+from tests.wire import OK, Client
+
+DEBUG = ("--enable-debug-command", "yes")
+QUICK = (*DEBUG, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+
+
+def follow(replica: Client, master: Server) -> None:
+    """Make it a replica, and wait until it is."""
+    assert replica("REPLICAOF", "127.0.0.1", master.port) == OK
+    wait_for_link(replica)
+
+
+@pytest.mark.parametrize(
+    "chain", [("redis", "ours", "redis"), ("redis", "ours", "ours"), ("ours", "ours", "redis")]
+)
+def test_the_stream_goes_through(
+    start_oracle: StartServer, start_node: StartServer, chain: tuple[str, str, str]
+) -> None:
+    servers = [(start_oracle if kind == "redis" else start_node)(*QUICK) for kind in chain]
+    first, middle, last = (server.connect() for server in servers)
+    Traffic(first, 21).run(500)
+    follow(middle, servers[0])
+    follow(last, servers[1])
+    traffic = Traffic(first, 22)
+    traffic.run(1000)
+    wait_for_equality(first, middle, last)
+    # The middle takes up its link where it broke, and the last one does not even notice.
+    for _ in range(3):
+        first("CLIENT", "KILL", "TYPE", "replica")
+        traffic.run(300)
+    wait_for_equality(first, middle, last)
+    assert info(middle, "stats")["sync_full"] == "1"
+    assert info(middle, "replication")["connected_slaves"] == "1"
+    for _ in range(3):
+        middle("CLIENT", "KILL", "TYPE", "replica")
+        traffic.run(300)
+    wait_for_equality(first, middle, last)
+    assert info(middle, "stats")["sync_full"] == "1"
+    assert info(middle, "stats")["sync_partial_ok"] == "3"
+    for client in (first, middle, last):
+        client.close()
+
+
+@pytest.mark.parametrize("kind", ["redis", "ours"])
+def test_the_promoted_goes_on_with_the_others(
+    start_oracle: StartServer, start_node: StartServer, kind: str
+) -> None:
+    """Of three that have the same, one becomes the master of the others: nothing is fetched."""
+    master = start_oracle(*QUICK)
+    heir = start_node(*QUICK)
+    other = (start_oracle if kind == "redis" else start_node)(*QUICK)
+    with master.connect() as old, heir.connect() as new, other.connect() as third:
+        follow(new, master)
+        follow(third, master)
+        Traffic(old, 31).run(300)
+        wait_for_equality(old, new, third)
+        assert new("REPLICAOF", "NO", "ONE") == OK
+        Traffic(new, 32).run(300)
+        follow(third, heir)
+        assert old("REPLICAOF", "127.0.0.1", heir.port) == OK
+        wait_for_link(old)
+        Traffic(new, 33).run(300)
+        wait_for_equality(new, third)
+        # The old master may have sent a PING that the heir has not.
+        wait_for_equality(new, old)
+        stats = info(new, "stats")
+        assert int(stats["sync_full"]) <= 1
+        assert int(stats["sync_partial_ok"]) >= 1
+
+
+def test_a_promotion_in_the_middle_of_a_chain(
+    start_oracle: StartServer, start_node: StartServer
+) -> None:
+    master, middle, last = start_oracle(*QUICK), start_node(*QUICK), start_oracle(*QUICK)
+    with master.connect() as top, middle.connect() as ours, last.connect() as end:
+        follow(ours, master)
+        follow(end, middle)
+        Traffic(top, 41).run(300)
+        wait_for_equality(top, ours, end)
+        assert ours("REPLICAOF", "NO", "ONE") == OK
+        Traffic(ours, 42).run(300)
+        wait_for_link(end)
+        wait_for_equality(ours, end)
+        assert info(ours, "stats")["sync_full"] == "1"
+        # And back: what the old master has is a part of the new one's history.
+        assert top("REPLICAOF", "127.0.0.1", middle.port) == OK
+        wait_for_link(top)
+        wait_for_equality(ours, end, top)
+
+
+def test_a_replica_of_a_replica_without_a_master(
+    start_oracle: StartServer, start_node: StartServer
+) -> None:
+    """It is told to come again, and does."""
+    master, middle, last = start_oracle(*QUICK), start_node(*QUICK), start_node(*QUICK)
+    with middle.connect() as ours, last.connect() as end:
+        follow(ours, master)
+        master.stop()
+        wait_until(lambda: info(ours, "replication")["master_link_status"] == "down")
+        end("REPLICAOF", "127.0.0.1", middle.port)
+        wait_until(lambda: "NOMASTERLINK" in last.log)
+        assert ours("REPLICAOF", "NO", "ONE") == OK
+        wait_for_link(end)
+        ours("SET", "key", "value")
+        wait_for_equality(ours, end)
