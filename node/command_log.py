@@ -28,10 +28,12 @@ class CommandLog:
     ``selected`` is the database that a reader of the whole log would be in, -1 if unknown.
     """
 
-    __slots__ = ("readers", "message_readers", "selected")
+    __slots__ = ("readers", "message_readers", "selected", "waiting")
 
     def __init__(self) -> None:
         self.readers: list[Reader] = []
+        # Bytes that have not gone to the append-only file yet.
+        self.waiting: Callable[[], int] = _nothing
         # Those of them that want messages, too.
         self.message_readers: list[Reader] = []
         self.selected = -1
@@ -90,3 +92,7 @@ class CommandLog:
         if unit:
             parts.append(_EXEC)
         return b"".join(parts)
+
+
+def _nothing() -> int:
+    return 0

@@ -97,6 +97,7 @@ class Memory(Component):
         dataset = max(0, used - overhead)
         total = total_memory()
         limit = self._config.integer("maxmemory")
+        waiting = self.engine.command_log.waiting()
         return [
             ("used_memory", used),
             ("used_memory_human", human_size(used)),
@@ -116,13 +117,13 @@ class Memory(Component):
             ("maxmemory_policy", self._config.text("maxmemory-policy")),
             ("mem_fragmentation_ratio", resident / max(1, used)),
             ("mem_fragmentation_bytes", resident - used),
-            ("mem_not_counted_for_evict", keyspace.trash_memory),
+            ("mem_not_counted_for_evict", keyspace.trash_memory + waiting),
             ("mem_replication_backlog", 0),
             ("mem_total_replication_buffers", 0),
             ("mem_clients_slaves", 0),
             ("mem_clients_normal", clients_memory(self.engine)),
             ("mem_cluster_links", 0),
-            ("mem_aof_buffer", 0),
+            ("mem_aof_buffer", waiting),
             ("mem_allocator", "pymalloc"),
             ("active_defrag_running", 0),
             ("lazyfree_pending_objects", len(keyspace.trash)),
@@ -179,7 +180,7 @@ class Memory(Component):
             *(b"clients.slaves", 0),
             *(b"clients.normal", clients_memory(self.engine)),
             *(b"cluster.links", 0),
-            *(b"aof.buffer", 0),
+            *(b"aof.buffer", self.engine.command_log.waiting()),
         ]
         for db in keyspace.databases:
             if db.count:

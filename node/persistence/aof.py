@@ -85,6 +85,7 @@ class AppendOnlyFile(Component):
             self._report_stall,
             self._end,
         )
+        self.engine.command_log.waiting = self._measure_buffer
         self.writer.changed = self._guard_writes
         self.writer.mended = self.schedule
         # Ends the process at once: nothing may go out to clients any more.
@@ -119,6 +120,9 @@ class AppendOnlyFile(Component):
 
     def _report_stall(self, event: bytes, taken: int) -> None:
         self.engine.report_stall(event, taken)
+
+    def _measure_buffer(self) -> int:
+        return self.writer.buffered
 
     def _end(self, code: int) -> None:
         self.end(code)

@@ -129,6 +129,8 @@ def test_everysec_syncs_once_a_second_and_waits_two_for_a_slow_disk(fixture: Log
     # The disk is busy.
     fixture.batch("SET a 3")
     assert writer.buffered > 0
+    assert fixture.node.info("memory")["mem_aof_buffer"] == str(writer.buffered)
+    assert fixture.node.info("persistence")["aof_buffer_length"] == str(writer.buffered)
     fixture.node.clock.ns += 1_900_000_000
     fixture.batch("SET a 4")
     assert writer.buffered > 0
