@@ -24,9 +24,11 @@ MOST_EXPANSION: Final = 132
 
 _SLOTS: Final = 1 << 16
 
-_PATIENCE: Final = 12
-"""After 2**_PATIENCE bytes without anything to copy, only every other byte is looked at, after
-twice as many every third, and so on: what does not compress shall not take long."""
+_PATIENCE: Final = 4096
+"""After so many bytes without anything to copy only every other byte is looked at, after twice as
+many every third, and so on: what does not compress shall not take long."""
+_ENCOURAGEMENT: Final = 16
+"""So many of them are forgotten for each byte that is copied."""
 _LONGEST_STRIDE: Final = 64
 
 
@@ -83,6 +85,7 @@ def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
     out: list[bytes] = []
     size: i64 = 0  # of what is in `out`
     pending: i64 = 0  # where the literal bytes begin that are not in `out` yet
+    misses: i64 = 0
     at: i64 = 0
     last: i64 = total - 2
     second: i64 = data[0]
@@ -105,9 +108,9 @@ def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
             or data[known + 2] != third
         ):
             at += 1
-            missed: i64 = (at - pending) >> _PATIENCE
-            if missed:
-                at += min(_LONGEST_STRIDE, missed)
+            misses += 1
+            if misses > _PATIENCE:
+                at += min(_LONGEST_STRIDE, misses // _PATIENCE)
                 if at < last:
                     second = data[at]
                     third = data[at + 1]
@@ -137,6 +140,9 @@ def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
         out.append(_BYTES[distance & 255])
         at += length
         pending = at
+        misses -= length * _ENCOURAGEMENT
+        if misses < 0:
+            misses = 0
         if at >= last:
             break
         # What the copy ends with may be copied too.
