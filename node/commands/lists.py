@@ -44,24 +44,7 @@ GROUP: Final = Group("list")
     history=[("2.4.0", "Several elements at once.")],
 )
 def lpush(ctx: Session, argv: list[bytes]) -> Reply:
-    db = ctx.db
-    name = argv[1]
-    value = db.find_for_write(name)
-    if value is None:
-        value = List(db.keyspace.limits)
-        value.extend_left(argv[2:])
-        db.put(name, value)
-        db.changed(name, None, EVENT_LIST, b"lpush", len(argv) - 2)
-        return value.count
-    if type(value) is not List:
-        raise ReplyError(WRONG_TYPE)
-    if len(argv) == 3:
-        value.push_left(argv[2])
-        db.changed(name, value, EVENT_LIST, b"lpush")
-    else:
-        value.extend_left(argv[2:])
-        db.changed(name, value, EVENT_LIST, b"lpush", len(argv) - 2)
-    return value.count
+    return _push(ctx, argv, True)
 
 
 @GROUP.command(
@@ -76,24 +59,38 @@ def lpush(ctx: Session, argv: list[bytes]) -> Reply:
     history=[("2.4.0", "Several elements at once.")],
 )
 def rpush(ctx: Session, argv: list[bytes]) -> Reply:
+    return _push(ctx, argv, False)
+
+
+def _push(ctx: Session, argv: list[bytes], left: bool) -> Reply:
     db = ctx.db
     name = argv[1]
+    event = b"lpush" if left else b"rpush"
     value = db.find_for_write(name)
     if value is None:
         value = List(db.keyspace.limits)
-        value.extend_right(argv[2:])
+        _extend(value, argv, left)
         db.put(name, value)
-        db.changed(name, None, EVENT_LIST, b"rpush", len(argv) - 2)
-        return value.count
-    if type(value) is not List:
-        raise ReplyError(WRONG_TYPE)
-    if len(argv) == 3:
-        value.push_right(argv[2])
-        db.changed(name, value, EVENT_LIST, b"rpush")
+        db.changed(name, None, EVENT_LIST, event, len(argv) - 2)
+    elif type(value) is List:
+        _extend(value, argv, left)
+        db.changed(name, value, EVENT_LIST, event, len(argv) - 2)
     else:
-        value.extend_right(argv[2:])
-        db.changed(name, value, EVENT_LIST, b"rpush", len(argv) - 2)
+        raise ReplyError(WRONG_TYPE)
     return value.count
+
+
+def _extend(value: List, argv: list[bytes], left: bool) -> None:
+    if len(argv) > 3:
+        elements = argv[2:]
+        if left:
+            value.extend_left(elements)
+        else:
+            value.extend_right(elements)
+    elif left:
+        value.push_left(argv[2])
+    else:
+        value.push_right(argv[2])
 
 
 @GROUP.command(
@@ -108,13 +105,7 @@ def rpush(ctx: Session, argv: list[bytes]) -> Reply:
     history=[("4.0.0", "Several elements at once.")],
 )
 def lpushx(ctx: Session, argv: list[bytes]) -> Reply:
-    db = ctx.db
-    value = find_typed_for_write(db, argv[1], List)
-    if value is None:
-        return 0
-    value.extend_left(argv[2:])
-    db.changed(argv[1], value, EVENT_LIST, b"lpush", len(argv) - 2)
-    return value.count
+    return _push_if_there(ctx, argv, True)
 
 
 @GROUP.command(
@@ -129,12 +120,16 @@ def lpushx(ctx: Session, argv: list[bytes]) -> Reply:
     history=[("4.0.0", "Several elements at once.")],
 )
 def rpushx(ctx: Session, argv: list[bytes]) -> Reply:
+    return _push_if_there(ctx, argv, False)
+
+
+def _push_if_there(ctx: Session, argv: list[bytes], left: bool) -> Reply:
     db = ctx.db
     value = find_typed_for_write(db, argv[1], List)
     if value is None:
         return 0
-    value.extend_right(argv[2:])
-    db.changed(argv[1], value, EVENT_LIST, b"rpush", len(argv) - 2)
+    _extend(value, argv, left)
+    db.changed(argv[1], value, EVENT_LIST, b"lpush" if left else b"rpush", len(argv) - 2)
     return value.count
 
 
@@ -235,18 +230,15 @@ def lrange(ctx: Session, argv: list[bytes]) -> Reply:
         return []
     if type(value) is not List:
         raise ReplyError(WRONG_TYPE)
-    count = value.count
+    start, stop = _place(start, stop, value.count)
+    return value.range(start, stop) if start < stop else []
+
+
+def _place(start: int, stop: int, count: int) -> tuple[int, int]:
+    """The indexes of a range's first element and of the one behind its last."""
     if start < 0:
-        start += count
-        if start < 0:
-            start = 0
-    if stop < 0:
-        stop += count
-    elif stop >= count:
-        stop = count - 1
-    if start > stop:
-        return []
-    return value.range(start, stop + 1)
+        start = max(start + count, 0)
+    return start, stop + count + 1 if stop < 0 else min(stop + 1, count)
 
 
 @GROUP.command(
@@ -304,20 +296,7 @@ def lpos(ctx: Session, argv: list[bytes]) -> Reply:
     history=[("6.2.0", "A number of elements.")],
 )
 def lpop(ctx: Session, argv: list[bytes]) -> Reply:
-    if len(argv) > 2:
-        return _pop_several(ctx, argv, True)
-    db = ctx.db
-    name = argv[1]
-    value = db.find_for_write(name)
-    if value is None:
-        return None
-    if type(value) is not List:
-        raise ReplyError(WRONG_TYPE)
-    element = value.pop_left()
-    db.changed(name, value, EVENT_LIST, b"lpop")
-    if not value.count:
-        db.delete_if_empty(name, value)
-    return element
+    return _pop_several(ctx, argv, True) if len(argv) > 2 else _pop(ctx, argv[1], True)
 
 
 @GROUP.command(
@@ -332,17 +311,18 @@ def lpop(ctx: Session, argv: list[bytes]) -> Reply:
     history=[("6.2.0", "A number of elements.")],
 )
 def rpop(ctx: Session, argv: list[bytes]) -> Reply:
-    if len(argv) > 2:
-        return _pop_several(ctx, argv, False)
+    return _pop_several(ctx, argv, False) if len(argv) > 2 else _pop(ctx, argv[1], False)
+
+
+def _pop(ctx: Session, name: bytes, left: bool) -> Reply:
     db = ctx.db
-    name = argv[1]
     value = db.find_for_write(name)
     if value is None:
         return None
     if type(value) is not List:
         raise ReplyError(WRONG_TYPE)
-    element = value.pop_right()
-    db.changed(name, value, EVENT_LIST, b"rpop")
+    element = value.pop_left() if left else value.pop_right()
+    db.changed(name, value, EVENT_LIST, b"lpop" if left else b"rpop")
     if not value.count:
         db.delete_if_empty(name, value)
     return element
@@ -470,10 +450,8 @@ def ltrim(ctx: Session, argv: list[bytes]) -> Reply:
     if value is None:
         return OK
     count = value.count
-    if start < 0:
-        start = max(start + count, 0)
-    stop = stop + count if stop < 0 else min(stop, count - 1)
-    value.trim(start, stop + 1)
+    start, stop = _place(start, stop, count)
+    value.trim(start, stop)
     # Watched keys and listeners hear of it even when nothing had to go.
     db.changed(name, value, EVENT_LIST, b"ltrim", count - value.count)
     db.delete_if_empty(name, value)

@@ -336,10 +336,8 @@ def _find_all(ctx: Session, names: Sequence[bytes]) -> list[Set | None]:
     return [find_typed(db, name, Set) for name in names]
 
 
-def _store(
-    ctx: Session, name: bytes, members: Iterable[bytes], form: int, event: bytes
-) -> Set | None:
-    """Let ``members`` be the set at ``name``, which is deleted if there are none.
+def _store(ctx: Session, name: bytes, members: Iterable[bytes], form: int, event: bytes) -> int:
+    """Let ``members`` be the set at ``name``, which is deleted if there are none; their number.
 
     ``form`` is the encoding to begin with, as in :meth:`Set.from_members`.
     """
@@ -348,12 +346,12 @@ def _store(
     if not len(result.elements):
         if db.delete(name):
             db.changed(name, None, EVENT_GENERIC, b"del")
-        return None
+        return 0
     if event == b"sinterstore":
         result.compress()
     db.put(name, result)
     db.changed(name, None, EVENT_SET, event)
-    return result
+    return len(result.elements)
 
 
 def _intersect(sets: Sequence[Set | None]) -> tuple[Iterable[bytes], int]:
@@ -422,8 +420,7 @@ def sintercard(ctx: Session, argv: list[bytes]) -> Reply:
 )
 def sinterstore(ctx: Session, argv: list[bytes]) -> Reply:
     members, form = _intersect(_find_all(ctx, argv[2:]))
-    result = _store(ctx, argv[1], members, min(form, LISTPACK), b"sinterstore")
-    return 0 if result is None else len(result.elements)
+    return _store(ctx, argv[1], members, min(form, LISTPACK), b"sinterstore")
 
 
 def _unite(sets: Sequence[Set | None]) -> dict[bytes, None]:
@@ -467,9 +464,7 @@ def sunion(ctx: Session, argv: list[bytes]) -> Reply:
     syntax="destination key [key ...]",
 )
 def sunionstore(ctx: Session, argv: list[bytes]) -> Reply:
-    members = _unite(_find_all(ctx, argv[2:]))
-    result = _store(ctx, argv[1], members, INTSET, b"sunionstore")
-    return 0 if result is None else len(result.elements)
+    return _store(ctx, argv[1], _unite(_find_all(ctx, argv[2:])), INTSET, b"sunionstore")
 
 
 def _subtract(sets: Sequence[Set | None]) -> Iterable[bytes]:
@@ -523,6 +518,4 @@ def sdiff(ctx: Session, argv: list[bytes]) -> Reply:
     syntax="destination key [key ...]",
 )
 def sdiffstore(ctx: Session, argv: list[bytes]) -> Reply:
-    members = _subtract(_find_all(ctx, argv[2:]))
-    result = _store(ctx, argv[1], members, INTSET, b"sdiffstore")
-    return 0 if result is None else len(result.elements)
+    return _store(ctx, argv[1], _subtract(_find_all(ctx, argv[2:])), INTSET, b"sdiffstore")
