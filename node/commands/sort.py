@@ -173,7 +173,7 @@ def _select(ctx: Session, name: bytes, options: Options) -> list[bytes]:
             chosen = value.range(start, stop)
         else:
             assert type(value) is SortedSet
-            chosen = [member for _, member in value.range(start, stop)]
+            chosen = value.range_members(start, stop)
         if options.descending:
             chosen.reverse()
         return chosen

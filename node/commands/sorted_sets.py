@@ -523,11 +523,11 @@ class Selection:
             return size - 1 - last, size - first
         return first, last + 1
 
-    def find_entries(self, value: SortedSet) -> list[Entry]:
-        """The entries asked for, in the order asked for."""
+    def find_limited_span(self, value: SortedSet) -> tuple[int, int]:
+        """The same of those that LIMIT leaves."""
         start, stop = self.find_span(value)
         if self.offset < 0:
-            return []
+            return 0, 0
         if self.reverse:
             stop -= self.offset
             if 0 <= self.count < stop - start:
@@ -536,6 +536,11 @@ class Selection:
             start += self.offset
             if 0 <= self.count < stop - start:
                 stop = start + self.count
+        return start, stop
+
+    def find_entries(self, value: SortedSet) -> list[Entry]:
+        """The entries asked for, in the order asked for."""
+        start, stop = self.find_limited_span(value)
         return value.range(start, stop, self.reverse)
 
 
@@ -596,10 +601,10 @@ def _range(ctx: Session, argv: list[bytes], by: int | None, reverse: bool | None
     value = find_typed(ctx.db, argv[1], SortedSet)
     if value is None or not possible:
         return []
-    entries = selection.find_entries(value)
+    start, stop = selection.find_limited_span(value)
     if selection.with_scores:
-        return reply_entries(entries, ctx.protocol)
-    return [member for _, member in entries]
+        return reply_entries(value.range(start, stop, selection.reverse), ctx.protocol)
+    return value.range_members(start, stop, selection.reverse)
 
 
 @GROUP.command(
@@ -634,10 +639,9 @@ def zrange(ctx: Session, argv: list[bytes]) -> Reply:
         last += size
     if first > last:
         return []
-    entries = value.order[first : last + 1]
     if with_scores:
-        return reply_entries(entries, ctx.protocol)
-    return [member for _, member in entries]
+        return reply_entries(value.range(first, last + 1), ctx.protocol)
+    return value.range_members(first, last + 1)
 
 
 @GROUP.command(

@@ -57,7 +57,7 @@ def parse_float(text: bytes) -> float | None:
     spaces around the number, a finite number too large for a double, and one other than zero that
     is too small (`getDoubleFromObject`).
     """
-    if len(text) < 300 and not text.translate(None, b"0123456789.-"):
+    if len(text) < 300 and (text.isdigit() or not text.translate(None, b"0123456789.-")):
         # Nothing that float() takes and strtod does not, and no exponent to go out of range.
         try:
             return float(text)

@@ -1,36 +1,44 @@
 """The sorted set (Redis's `t_zset.c`): members with scores, ordered by score, then by member.
 
-Two structures over the same objects: a map from member to score, and the sorted sequence of
-(score, member), a list while small and a SortedList beyond.  Ranges of scores and of members are
-first turned into ranges of ranks, in O(log n); all else is slicing.
+Two structures over the same member objects: a map from member to score, and the ranking, which is
+short or long.  Ranges of scores and of members are first turned into ranges of ranks, in O(log n);
+all else is slicing.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from array import array
 from collections.abc import ItemsView, Iterable, Iterator
-from math import inf, nextafter
 from random import Random
-from typing import Any
 
-from node.values.collection import ALIGNED, DICT_BYTES, OBJECT_BYTES, SMALL, Collection, Limits
+from node.values.collection import (
+    ALIGNED,
+    DICT_BYTES,
+    OBJECT_BYTES,
+    SMALL,
+    Collection,
+    Limits,
+    measure_dict,
+)
 from node.values.elements import (
     SCANNABLE,
-    STEP,
     drain_map,
+    measure_room,
     random_key,
     random_keys,
+    resized,
     sample_keys,
     scan_dict,
 )
-from node.values.order import Entry, Order
+from node.values.order import Entry
+from node.values.ranking import LongRanking, Ranking, ShortRanking
 from node.values.table import Table
 
-BASE_BYTES = 96 + DICT_BYTES[0] + 56
-"""An empty sorted set: the object, its dict and its list."""
+BASE_BYTES = 96 + DICT_BYTES[0] + 64 + 56 + 80
+"""An empty sorted set: the object, its dict, and its ranking of a list and an array."""
 
-ENTRY_BYTES = 64 + 32 + 9
-"""The tuple, the float and the place in the list of one member."""
+ENTRY_BYTES = 32 + 2 * 9
+"""The float in the map and the places in the list and in the array of one member."""
 
 Bound = tuple[bytes, bool] | None
 """One end of a range of members: the member and whether it is exclusive; None for "-" or "+"."""
@@ -43,7 +51,7 @@ class SortedSet(Collection):
     ascending order or, with `reverse`, in descending order.
     """
 
-    __slots__ = ("compact", "order", "scores")
+    __slots__ = ("compact", "ranking", "scores")
 
     def __init__(self, limits: Limits, first: bytes = b"", expected: int = 0) -> None:
         """Make an empty sorted set for a command that is about to add `expected` members.
@@ -58,7 +66,7 @@ class SortedSet(Collection):
             and len(first) <= limits.zset_max_listpack_value
         )
         self.scores: dict[bytes, float] | Table[float] = {}
-        self.order: list[Entry] | Order = []
+        self.ranking: Ranking = ShortRanking([], array("d"))
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -93,7 +101,6 @@ class SortedSet(Collection):
         """Add a member that is not there yet."""
         assert score == score, "NaN is no score"
         scores = self.scores
-        order = self.order
         if self.compact:
             limits = self.limits
             if (
@@ -104,67 +111,59 @@ class SortedSet(Collection):
             elif score == 0.0:
                 # A listpack stores whole numbers as integers, so -0 loses its sign there.
                 score = 0.0
-        shared: Any = score  # one object for both structures, compiled too
-        scores[member] = shared
-        if isinstance(order, list):
-            insort(order, (shared, member))
+        self.ranking.insert(score, member)
+        self.memory += ((len(member) + OBJECT_BYTES) & ALIGNED) + ENTRY_BYTES
+        if isinstance(scores, dict):
+            size: int = scores.__sizeof__()
+            scores[member] = score
+            if scores.__sizeof__() != size:
+                scores = self.scores = resized(scores)
+                self.memory += measure_dict(scores.__sizeof__()) - measure_dict(size)
         else:
-            order.add((shared, member))
-        count = len(scores)
-        self.memory += (
-            ((len(member) + OBJECT_BYTES) & ALIGNED)
-            + ENTRY_BYTES
-            + STEP[count if count <= SMALL else -1]
-        )
-        if count > SMALL:
-            if isinstance(scores, dict):
-                self.scores = Table(scores)
-            if isinstance(order, list):
-                self.order = Order(order)
+            room = scores.room
+            scores[member] = score
+            self.memory += scores.room - room
+        if len(scores) > SMALL and isinstance(self.ranking, ShortRanking):
+            self._lengthen()
+
+    def _lengthen(self) -> None:
+        """Let the structures for many members take the place of those for few."""
+        scores = self.scores
+        if isinstance(scores, dict):
+            scores = self._tabulate(scores)
+        ranking = self.ranking
+        assert isinstance(ranking, ShortRanking)
+        self.ranking = LongRanking(scores.__getitem__, ranking.part, ranking.keys)
+
+    def _tabulate(self, scores: dict[bytes, float]) -> Table[float]:
+        """Let a Table take the place of the dict."""
+        table = Table(scores)
+        self.memory += measure_room(table) - measure_room(scores)
+        self.scores = table
+        return table
 
     def move(self, member: bytes, old: float, score: float) -> None:
         """Give a member, whose score is `old`, another one."""
         assert score == score, "NaN is no score"
-        order = self.order
         if score == 0.0 and self.compact:
             score = 0.0
-        shared: Any = score
-        if isinstance(order, list):
-            index = bisect_left(order, (old, member))
-            entry = (shared, order[index][1])
-            if (index == 0 or order[index - 1] < entry) and (
-                index == len(order) - 1 or entry < order[index + 1]
-            ):
-                order[index] = entry
-            else:
-                del order[index]
-                insort(order, entry)
-        else:
-            order.move((old, member), shared)
-        self.scores[member] = shared
+        self.ranking.move(old, score, member)
+        self.scores[member] = score
 
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""
         scores = self.scores
-        count = len(scores)
-        score = scores.pop(member, None)
+        if isinstance(scores, dict):
+            score = scores.pop(member, None)
+        else:
+            room = scores.room
+            score = scores.pop(member, None)
+            self.memory += scores.room - room
         if score is None:
             return False
-        order = self.order
-        if isinstance(order, list):
-            del order[bisect_left(order, (score, member))]
-        else:
-            order.take((score, member))
-        self._forget(member, count)
+        self.ranking.take(score, member)
+        self.memory -= ((len(member) + OBJECT_BYTES) & ALIGNED) + ENTRY_BYTES
         return True
-
-    def _forget(self, member: bytes, count: int) -> None:
-        """Take a member off the books, the last of `count`."""
-        self.memory -= (
-            ((len(member) + OBJECT_BYTES) & ALIGNED)
-            + ENTRY_BYTES
-            + STEP[count if count <= SMALL else -1]
-        )
 
     def pop_min(self, count: int = 1) -> list[Entry]:
         """Remove up to `count` entries with the lowest scores and return them, lowest first."""
@@ -179,23 +178,25 @@ class SortedSet(Collection):
 
     def delete(self, start: int, stop: int) -> list[Entry]:
         """Remove the entries of the ranks from `start` to before `stop` and return them."""
+        scores = self.scores
+        stop = min(stop, len(scores))
         if start >= stop:
             return []
-        order = self.order
-        scores = self.scores
-        count = len(scores)
-        if isinstance(order, list):
-            entries = order[start:stop]
-            del order[start:stop]
-        elif stop - start > 1:
-            entries = order.cut(start, stop)
+        ranking = self.ranking
+        entries = ranking.entries(start, stop)
+        ranking.cut(start, stop)
+        memory = 0
+        if isinstance(scores, dict):
+            for _, member in entries:
+                del scores[member]
+                memory -= ((len(member) + OBJECT_BYTES) & ALIGNED) + ENTRY_BYTES
         else:
-            # -1 for the last one saves the way through the positions.
-            entries = [order.pop(start if stop < count else -1)]
-        for _, member in entries:
-            del scores[member]
-            self._forget(member, count)
-            count -= 1
+            memory -= scores.room
+            for _, member in entries:
+                del scores[member]
+                memory -= ((len(member) + OBJECT_BYTES) & ALIGNED) + ENTRY_BYTES
+            memory += scores.room
+        self.memory += memory
         return entries
 
     # Ranks and ranges.
@@ -205,20 +206,8 @@ class SortedSet(Collection):
         score = self.scores.get(member)
         if score is None:
             return None
-        rank = self._count_below((score, member))
+        rank = self.ranking.rank(score, member)
         return len(self.scores) - 1 - rank if reverse else rank
-
-    def _count_below(self, key: Entry | tuple[float]) -> int:
-        order = self.order
-        if isinstance(order, list):
-            return bisect_left(order, key)
-        return order.bisect_left(key)  # type: ignore[arg-type]
-
-    def _count_through(self, key: Entry) -> int:
-        order = self.order
-        if isinstance(order, list):
-            return bisect_right(order, key)
-        return order.bisect_right(key)
 
     def span_scores(
         self, low: float, high: float, low_open: bool = False, high_open: bool = False
@@ -227,14 +216,9 @@ class SortedSet(Collection):
 
         An open end does not belong to the range.  `start` >= `stop` when there are none.
         """
-        if low_open:
-            start = len(self.scores) if low == inf else self._count_below((nextafter(low, inf),))
-        else:
-            start = self._count_below((low,))
-        if high_open:
-            stop = self._count_below((high,))
-        else:
-            stop = len(self.scores) if high == inf else self._count_below((nextafter(high, inf),))
+        ranking = self.ranking
+        start = ranking.count_through(low) if low_open else ranking.count_below(low)
+        stop = ranking.count_below(high) if high_open else ranking.count_through(high)
         return start, max(start, stop)
 
     def span_members(self, low: Bound, high: Bound) -> tuple[int, int]:
@@ -242,19 +226,23 @@ class SortedSet(Collection):
 
         Meant for members that all have the same score; the first one's is taken for it.
         """
-        if not len(self.scores):
+        scores = self.scores
+        if not len(scores):
             return 0, 0
-        score = self.order[0][0]
+        ranking = self.ranking
+        score = ranking.first_score()
         start = 0
         if low is not None:
             member, is_open = low
-            key = (score, member)
-            start = self._count_through(key) if is_open else self._count_below(key)
-        stop = len(self.scores)
+            start = ranking.rank(score, member)
+            if is_open and scores.get(member) == score:
+                start += 1
+        stop = len(scores)
         if high is not None:
             member, is_open = high
-            key = (score, member)
-            stop = self._count_below(key) if is_open else self._count_through(key)
+            stop = ranking.rank(score, member)
+            if not is_open and scores.get(member) == score:
+                stop += 1
         return start, max(start, stop)
 
     def range(self, start: int, stop: int, reverse: bool = False) -> list[Entry]:
@@ -264,12 +252,25 @@ class SortedSet(Collection):
         """
         if start < 0:
             start = 0
+        stop = min(stop, len(self.scores))
         if start >= stop:
             return []
-        entries = self.order[start:stop]
+        entries = self.ranking.entries(start, stop)
         if reverse:
             entries.reverse()
         return entries
+
+    def range_members(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
+        """Return only the members of what `range` returns."""
+        if start < 0:
+            start = 0
+        stop = min(stop, len(self.scores))
+        if start >= stop:
+            return []
+        members = self.ranking.members(start, stop)
+        if reverse:
+            members.reverse()
+        return members
 
     def items(self) -> ItemsView[bytes, float] | Iterator[tuple[bytes, float]]:
         """Iterate over members with their scores, in no order."""
@@ -277,7 +278,7 @@ class SortedSet(Collection):
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over the entries in ascending order."""
-        return iter(self.order)
+        return iter(self.ranking)
 
     # Random members and scans.
 
@@ -297,11 +298,11 @@ class SortedSet(Collection):
         """Return the next cursor, 0 at the end, and about `count` members: all when compact."""
         scores = self.scores
         if self.compact:
-            return 0, [member for _, member in self.order]
+            return 0, self.range_members(0, len(scores))
         if isinstance(scores, dict):
             if len(scores) <= SCANNABLE:
                 return scan_dict(scores, cursor, count)
-            scores = self.scores = Table(scores)
+            scores = self._tabulate(scores)
         return scores.scan(cursor, count)
 
     # The whole.
@@ -317,46 +318,42 @@ class SortedSet(Collection):
         count = len(scores)
         longest = 0
         memory = BASE_BYTES
-        for rank, member in enumerate(scores, 1):
+        for member in scores:
             length = len(member)
             if length > longest:
                 longest = length
-            memory += (
-                ((length + OBJECT_BYTES) & ALIGNED)
-                + ENTRY_BYTES
-                + STEP[rank if rank <= SMALL else -1]
-            )
-        result.memory = memory
+            memory += ((length + OBJECT_BYTES) & ALIGNED) + ENTRY_BYTES
         result.compact = (
             count <= limits.zset_max_listpack_entries and longest <= limits.zset_max_listpack_value
         )
         if result.compact:
             scores = {member: score or 0.0 for member, score in scores.items()}
-        order = sorted(zip(scores.values(), scores, strict=True))
+        entries = sorted(zip(scores.values(), scores, strict=True))
+        keys = array("d", [score for score, _ in entries])
+        result.scores = scores
+        result.memory = memory + measure_room(scores)
+        result.ranking = ShortRanking([member for _, member in entries], keys)
         if count > SMALL:
-            result.scores = Table(scores)
-            result.order = Order(order)
-        else:
-            result.scores = scores
-            result.order = order
+            result._lengthen()
         return result
 
     def copy(self) -> SortedSet:
         other = SortedSet(self.limits)
         other.compact = self.compact
-        other.scores = self.scores.copy()
-        other.order = self.order.copy()
-        other.memory = self.memory
+        scores = self.scores.copy()
+        other.scores = scores
+        ranking = self.ranking
+        if isinstance(ranking, ShortRanking):
+            other.ranking = ranking.copy()
+        elif isinstance(ranking, LongRanking):
+            other.ranking = ranking.copy(scores.__getitem__)
+        other.memory = self.memory + measure_room(scores) - measure_room(self.scores)
         return other
 
     def drain(self, budget: int) -> bool:
         count = len(self.scores)
-        order = self.order
         if count:
             removed = drain_map(self.scores, budget)
-            if isinstance(order, list):
-                del order[count - removed :]
-            else:
-                order.drop_last(removed)
+            self.ranking.drop_last(removed)
             self.memory -= (self.memory - BASE_BYTES) * removed // count
         return not len(self.scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from types import FunctionType
 
 from node.values.collection import Limits
 
@@ -18,7 +19,9 @@ def measure(root: object, *shared: object) -> int:
     total = 0
     while pending:
         item = pending.pop()
-        if id(item) in seen or isinstance(item, (type, Limits, int)) or item is None:
+        if id(item) in seen or item is None:
+            continue
+        if isinstance(item, (type, Limits, int, FunctionType)):
             continue
         seen.add(id(item))
         # Counts the collector's header where there is one.
