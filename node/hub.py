@@ -272,8 +272,13 @@ class Hub:
                 return False
 
     def _attend_ready(self) -> None:
-        """Read from what is ready; when the turn is over first, the rest waits for the next."""
+        """Read from what is ready; when the turn is over first, the rest waits for the next.
+
+        A turn that has passed in waiting leaves time for a share all the same: the barriers may be
+        worth more than that.
+        """
         engine = self.engine
+        until = max(self._turn_end, engine.ended_ns + SHARE_NS)
         connections = self.connections
         ready = self._ready
         self._ready = []
@@ -290,7 +295,7 @@ class Hub:
             except Exception:
                 self._give_up(connection)
             else:
-                if engine.ended_ns > self._turn_end:
+                if engine.ended_ns > until:
                     self._ready = ready[i + 1 :]
                     return
 
