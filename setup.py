@@ -49,6 +49,8 @@ CORE = [
     "node/persistence/rdb_reader.py",
     "node/persistence/rdb_values.py",
     "node/persistence/rdb_writer.py",
+    "node/replication/execution.py",
+    "node/replication/stream.py",
     "node/resp.py",
     "node/session.py",
     "node/values/*.py",

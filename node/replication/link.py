@@ -11,8 +11,8 @@ A link is in one of these states, which ROLE tells:
   refused by nobody, and it is passed on, byte for byte, to the own backlog and the own replicas.
 
 The history ends where the last whole request ends that was executed; a transaction counts when it
-has been executed as a whole. So the link can break anywhere and be taken up there. A piece of
-the stream is executed without any pause, so that nobody sees data that are ahead of the offset.
+has been executed as a whole. So the link can break anywhere and be taken up there. While clients
+are paused (CLIENT PAUSE), so is the stream.
 
 Once a second, and when asked, the master is told the offset. A master that is silent for
 ``repl-timeout`` seconds is given up.
@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from node.command import Command
-from node.engine import UNQUEUED, wrong_arity
 from node.information import Fields
-from node.keyspace import STILL_OBEYING
+from node.keyspace import STILL_PAUSED
 from node.persistence.aof import OFF
+from node.replication.execution import Execution
 from node.replication.handshake import (
     Continue,
     Failure,
@@ -42,10 +41,10 @@ from node.replication.handshake import (
     Introduction,
     Outcome,
 )
-from node.replication.stream import StreamError, StreamParser
+from node.replication.stream import StreamError
 from node.replication.transfer import Transfer, TransferError
-from node.resp import Error, encode_request
-from node.session import Queued, Session
+from node.resp import encode_request
+from node.session import Session
 from node.version import REDIS_VERSION
 
 if TYPE_CHECKING:
@@ -63,11 +62,11 @@ CONNECTED: Final = "connected"
 
 RETRY_SECONDS: Final = 1.0
 BEAT_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 0.01
 READ_SIZE: Final = 16 * 1024
 LARGE_READ_SIZE: Final = 1024 * 1024
 LONGEST_LINE: Final = 64 * 1024
 SIGN_OF_LIFE: Final = b"\n"
-MULTI: Final = ([b"MULTI"], [b"multi"])
 
 
 class LinkLost(Exception):
@@ -106,10 +105,7 @@ class Link:
         # The database of the stream while there is no session.
         self._selected = 0
         self._transfer: Transfer | None = None
-        self._parser = StreamParser()
-        # What has been read of a transaction that has not ended.
-        self._open: list[bytes] = []
-        self._open_size = 0
+        self._execution: Execution | None = None
         # A master that knows only SYNC is told no offsets.
         self._old_master = False
         # Of the task.
@@ -142,8 +138,8 @@ class Link:
         config = self._config
         offset = self._replication.history.offset if self.session or self.resumable else 1
         read = offset
-        if self.session is not None:
-            read += self._open_size + self._parser.buffered
+        if self._execution is not None:
+            read += self._execution.unfinished
         now_ns = self._replication.clock.monotonic_ns()
         silence = (now_ns - self._heard_ns) // 1_000_000_000
         fields: Fields = [
@@ -234,9 +230,8 @@ class Link:
         if session is not None:
             self._selected = session.db.index
             self.session = None
+            self._execution = None
             self.down_since = int(self._replication.clock.wall())
-            self._open = []
-            self._open_size = 0
             session.killed = True
             self._engine.close_session(session)
             self._log.notice("Connection with master lost.")
@@ -302,6 +297,8 @@ class Link:
         """The connection is over, unless another one is wanted already."""
         if scope is not self._scope or scope.cancel_called:
             return
+        if trio.current_effective_deadline() == -inf:
+            return  # the server ends
         if self.session is not None:
             self._lose()
         else:
@@ -416,18 +413,30 @@ class Link:
             self._continue(outcome.id)
             log.notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
         session = self._open_session(stream)
+        execution = self._execution = Execution(self._engine, session)
         if isinstance(outcome, FullSync):
             self.acknowledge()
             if self._config.boolean("appendonly") and self._log_file.state == OFF:
                 log.notice("MASTER <-> REPLICA sync: Starting AOF with a successful sync")
                 self._log_file.start()
+        keyspace = self._engine.keyspace
+        masters = self._replication.masters
         while True:
-            if rest:
-                self._apply(session, rest)
-            size = LARGE_READ_SIZE if self._parser.buffered > READ_SIZE else READ_SIZE
-            rest = await self._receive(stream, size)
+            while keyspace.still & STILL_PAUSED:
+                await trio.sleep(PAUSE_SECONDS)
+                self._watch.deadline = self._deadline()
             if self.session is not session:
                 raise LinkLost("Connection with master closed")
+            if rest:
+                try:
+                    grown = execution.apply(rest)
+                except StreamError as error:
+                    raise LinkLost(f"Protocol error from the master: {error}") from None
+                if grown and self.session is session:
+                    masters.feed(grown)
+            rest = await self._receive(
+                stream, LARGE_READ_SIZE if execution.buffered > READ_SIZE else READ_SIZE
+            )
 
     async def _fetch_all(self, stream: trio.abc.Stream, outcome: FullSync, rest: bytes) -> bytes:
         """Fetch and load the snapshot; what has come of the stream."""
@@ -469,9 +478,6 @@ class Link:
         if isinstance(stream, trio.SocketStream):
             session.fd = stream.socket.fileno()
         session.close = self._lose
-        self._parser = StreamParser()
-        self._open = []
-        self._open_size = 0
         self.state = CONNECTED
         self.down_since = 0
         return session
@@ -500,80 +506,3 @@ class Link:
                     await stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return  # whoever reads will learn of it
-
-    # The stream.
-
-    def _apply(self, session: Session, data: bytes) -> None:
-        """Execute what has come of the stream. Raises LinkLost."""
-        parser = self._parser
-        try:
-            requests = parser.feed(data)
-        except StreamError as error:
-            raise LinkLost(f"Protocol error from the master: {error}") from None
-        if not requests:
-            return
-        engine = self._engine
-        keyspace = engine.keyspace
-        engine.begin_batch()
-        keyspace.hold_still(STILL_OBEYING, True)
-        for argv in requests:
-            if argv:
-                self._execute(session, argv)
-        keyspace.hold_still(STILL_OBEYING, False)
-        if self.session is session:
-            self._advance(session, requests)
-
-    def _execute(self, session: Session, argv: list[bytes]) -> None:
-        """Execute a request, which nobody may refuse."""
-        engine = self._engine
-        command = engine.find_command(argv)
-        if type(command) is Error:
-            self._complain(command, argv[0])
-            return
-        assert type(command) is Command
-        if not command.accepts(len(argv)):
-            self._complain(wrong_arity(command), argv[0])
-            return
-        session.last_command = command
-        if session.queue is not None and command.name not in UNQUEUED:
-            session.queue.append(Queued(command, argv))
-            return
-        reply = engine.call(session, command, argv)
-        if type(reply) is Error:
-            self._complain(reply, command.name)
-        elif type(reply) is list:
-            for part in reply:
-                if type(part) is Error:
-                    self._complain(part, command.name)
-
-    def _complain(self, error: Error, name: bytes) -> None:
-        """The data are not what the master's are any more, most likely."""
-        self._engine.statistics.unexpected += 1
-        self._log.warning(
-            "== CRITICAL == This replica is sending an error to its master: "
-            f"'-{error.text.decode(errors='backslashreplace')}' after processing the command "
-            f"'{name.decode(errors='backslashreplace')}'"
-        )
-
-    def _advance(self, session: Session, requests: list[list[bytes]]) -> None:
-        """The history goes as far as it has been executed; that is passed on."""
-        parser = self._parser
-        data = parser.data
-        executed = used = parser.used
-        begun = -1
-        if session.queue is not None:
-            # Without the transaction that has begun: here, or (-1) before.
-            begun = len(requests) - 1
-            while begun >= 0 and requests[begun][:1] not in MULTI:
-                begun -= 1
-            executed = parser.end_of(begun, requests) if begun >= 0 else 0
-        if executed or session.queue is None:
-            wire = data[:executed]
-            if self._open:
-                wire = b"".join([*self._open, wire])
-                self._open = []
-                self._open_size = 0
-            self._replication.masters.feed(wire)
-        if executed < used:
-            self._open.append(data[executed:used])
-            self._open_size += used - executed
