@@ -149,7 +149,8 @@ def test_the_limit_holds(server: LocalServer, policy: str) -> None:
     options = ["EX", "1000"] if policy.startswith("volatile") else []
     press(client, 1000, *options)
     component = eviction_of(server)
-    assert component.used() <= component.limit + 500
+    # The last command was let in below the limit; it may have made a bucket's dict grow.
+    assert component.used() <= component.limit + 3000
     assert server.keyspace.statistics.evicted == pytest.approx(1000, abs=300)
     assert left_of(db, b"old") + left_of(db, b"new") == db.count
     stats = client("INFO", "stats")
