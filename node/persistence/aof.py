@@ -306,7 +306,9 @@ class AppendOnlyFile(Component):
             manifest = self.folder.manifest.copy()
             name = manifest.add_incremental().name
         try:
-            descriptor = files.create(self.folder.place(name))
+            # What is cut off after a short write is not to leave a hole.
+            files.close(files.create(self.folder.place(name)))
+            descriptor = files.append(self.folder.place(name))
         except OSError as error:
             log.warning(f"Can't open the append-only file {name}: {error.strerror}")
             return False

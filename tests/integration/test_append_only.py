@@ -146,8 +146,8 @@ def test_start_lines(start_node: StartServer) -> None:
         assert any(line.startswith(start) for line in lines), start
 
 
-def test_clients_wait_while_it_is_loaded(tmp_path: Path) -> None:
-    server = Server(node_command(), *LOGGED)
+def test_clients_wait_while_it_is_loaded() -> None:
+    server = Server(node_command(), *LOGGED, "--appendfsync", "always")
     with server:
         with server.connect() as client:
             for number in range(2000):
@@ -323,7 +323,7 @@ def test_on_and_off_under_load(start_node: StartServer) -> None:
 
 
 def test_the_log_comes_before_the_snapshot(start_node: StartServer) -> None:
-    node = start_node(*LOGGED)
+    node = start_node(*LOGGED, "--appendfsync", "always")
     with node.connect() as client:
         assert client("SET", "key", "snapshot") == OK
         assert client("SAVE") == OK
@@ -413,6 +413,8 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
             wait_until(lambda: client("SET", "after", "room") == OK)
             assert info(client)["aof_last_write_status"] == "ok"
             expected = digest(client)
+            # While the file is being synced a write may wait, as it may with everysec.
+            wait_until(lambda: info(client)["aof_buffer_length"] == "0")
         kill(server)
         check(small_disk)
         server.restart()

@@ -210,6 +210,18 @@ def test_a_short_write_is_taken_back(fixture: LoggedNode, folder: Path) -> None:
     assert content(folder, "appendonly.aof.1.incr.aof") == whole + wire("SET", "b", "2")
 
 
+def test_a_short_write_after_a_rewrite_leaves_no_hole(fixture: LoggedNode, folder: Path) -> None:
+    assert fixture.client("BGREWRITEAOF") == STARTED
+    fixture.settle()
+    fixture.files.fill(10)
+    fixture.batch("SET b 2")
+    assert content(folder, "appendonly.aof.2.incr.aof") == b""
+    fixture.files.heal()
+    fixture.advance(1.1)
+    expected = wire("SELECT", "0") + wire("SET", "b", "2")
+    assert content(folder, "appendonly.aof.2.incr.aof") == expected
+
+
 def test_a_short_write_that_cannot_be_taken_back_is_finished(
     fixture: LoggedNode, folder: Path
 ) -> None:
