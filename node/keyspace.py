@@ -551,43 +551,6 @@ class Database:
             if isinstance(value, Collection):
                 value.accounted = memory
 
-    def put_strings(self, keys: list[bytes], values: list[bytes]) -> None:
-        """As :meth:`put` for each key and value, and :meth:`changed` as SET tells it.
-
-        What has to be looked up is looked up for all keys step by step. The steps of one key need
-        each other's memory, those of different keys do not: so the processor fetches the memory of
-        several keys at once, which takes much less than one after the other.
-        """
-        buckets = self.buckets
-        found: list[Bucket] = []
-        for key in keys:
-            i = hash(key) & self.mask
-            if i >= self.size:
-                i &= self.mask >> 1
-            found.append(buckets[i])
-        tables: list[dict[bytes, Entry]] = [bucket.entries for bucket in found]
-        entries: list[Entry | None] = []
-        for key, table in zip(keys, tables, strict=True):
-            entries.append(table.get(key))
-        keyspace = self.keyspace
-        for key, value, bucket, entry in zip(keys, values, found, entries, strict=True):
-            if entry is None or bucket.deadlines is not None or keyspace.lfu:
-                self.put(key, value)
-            else:
-                old = entry.value
-                entry.value = value
-                entry.clock = keyspace.clock
-                if type(old) is not bytes:
-                    if isinstance(old, Collection):
-                        self.memory -= old.accounted
-                        keyspace.discard(old)
-                    else:
-                        self.memory -= object_memory(old)
-                    self.memory += object_memory(value)
-                elif len(value) != len(old):
-                    self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
-            self.changed(key, None, EVENT_STRING, b"set")
-
     def replace(self, key: bytes, value: bytes | bytearray) -> None:
         """Store another string under ``key``, where the caller has just found one.
 
