@@ -98,6 +98,7 @@ class AppendOnlyFile(Component):
         self.last_cow = 0
         self.base_size = 0
         self._snapshot_base = True  # what the child is writing
+        self._unwanted = False  # the child is being killed
         self._delay_minutes = 0
         self._next_try_ns = 0
         self._stamped = 0  # the last time in the log, Unix seconds
@@ -342,7 +343,9 @@ class AppendOnlyFile(Component):
     def _finish(self, end: Exit) -> None:
         """The child has ended."""
         log = self._log
-        if end.ok:
+        if end.ok and self._unwanted:
+            log.notice("Background AOF rewrite has ended before it was killed, and is dropped")
+        elif end.ok:
             log.notice("Background AOF rewrite terminated with success")
             if self._install_base(end.pid):
                 self.last_ok = True
@@ -471,7 +474,10 @@ class AppendOnlyFile(Component):
     def _kill_child(self) -> None:
         if self._child.kind == KIND_REWRITE:
             self._log.notice(f"Killing running AOF rewrite child: {self._child.pid}")
+            # It may have ended just now, and not know what was logged to a log that ends here.
+            self._unwanted = True
             self._child.kill()
+            self._unwanted = False
 
     # Periodic work.
 

@@ -478,6 +478,19 @@ def test_on_and_off(folder: Path) -> None:
     assert reload_digest() == digest
 
 
+def test_off_when_a_rewrite_has_just_ended(folder: Path) -> None:
+    made = LoggedNode()
+    made.batch("INCR n")
+    assert made.client("BGREWRITEAOF") == STARTED
+    made.batch("INCR n")
+    os.waitid(os.P_PID, made.child.pid, os.WEXITED | os.WNOWAIT)
+    assert made.client("CONFIG", "SET", "appendonly", "no") == OK
+    assert not made.busy()
+    digest = made.digest()
+    made.close()
+    assert reload_digest() == digest
+
+
 def test_on_within_a_transaction(folder: Path) -> None:
     made = LoggedNode("--appendonly", "no")
     made.batch("MULTI", "INCR n", "CONFIG SET appendonly yes", "INCR n", "EXEC")
