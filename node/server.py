@@ -375,7 +375,7 @@ async def watch_signals(
                 interrupted = True
             name = signal.Signals(number).name
             if server.loading:
-                server.log.warning("Received shutdown signal during loading, exiting now.")
+                server.log.warning("Received shutdown signal during loading, scheduling shutdown.")
             else:
                 server.log.warning(f"Received {name} scheduling shutdown...")
             try:

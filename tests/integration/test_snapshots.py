@@ -318,7 +318,7 @@ def test_the_end_while_loading(loading_node: Server, how: str) -> None:
     assert loading_node.await_end() == 0
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     if how.startswith("SIG"):
-        assert "Received shutdown signal during loading, exiting now." in loading_node.log
+        assert "Received shutdown signal during loading, scheduling shutdown." in loading_node.log
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
