@@ -275,9 +275,7 @@ class Snapshots(Component):
         """Write a snapshot, all of it or not the data or the functions."""
         config = self._config
         keyspace = self.engine.keyspace
-        writer = RdbWriter(
-            write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
-        )
+        writer = RdbWriter(write, config.boolean("rdbcompression"), config.boolean("rdbchecksum"))
         delay = config.integer("rdb-key-save-delay") / 1e6
         before = 0
 
