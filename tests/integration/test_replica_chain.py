@@ -19,6 +19,11 @@ def follow(replica: Client, master: Server) -> None:
     wait_for_link(replica)
 
 
+def wait_for_replica(master: Client) -> None:
+    """Until it has one that gets the stream."""
+    wait_until(lambda: "state=online" in info(master, "replication").get("slave0", ""))
+
+
 @pytest.mark.parametrize(
     "chain", [("redis", "ours", "redis"), ("redis", "ours", "ours"), ("ours", "ours", "redis")]
 )
@@ -37,12 +42,14 @@ def test_the_stream_goes_through(
     for _ in range(3):
         first("CLIENT", "KILL", "TYPE", "replica")
         traffic.run(300)
+        wait_for_replica(first)
     wait_for_equality(first, middle, last)
     assert info(middle, "stats")["sync_full"] == "1"
     assert info(middle, "replication")["connected_slaves"] == "1"
     for _ in range(3):
         middle("CLIENT", "KILL", "TYPE", "replica")
         traffic.run(300)
+        wait_for_replica(middle)
     wait_for_equality(first, middle, last)
     assert info(middle, "stats")["sync_full"] == "1"
     assert info(middle, "stats")["sync_partial_ok"] == "3"
