@@ -28,12 +28,14 @@ class CommandLog:
     ``selected`` is the database that a reader of the whole log would be in, -1 if unknown.
     """
 
-    __slots__ = ("readers", "message_readers", "selected", "waiting")
+    __slots__ = ("readers", "message_readers", "selected", "waiting", "kept")
 
     def __init__(self) -> None:
         self.readers: list[Reader] = []
         # Bytes that have not gone to the append-only file yet.
         self.waiting: Callable[[], int] = _nothing
+        # Bytes that are kept for replicas: as many as always, and as many as one that lags lacks.
+        self.kept: Callable[[], tuple[int, int]] = _nothing_kept
         # Those of them that want messages, too.
         self.message_readers: list[Reader] = []
         self.selected = -1
@@ -96,3 +98,7 @@ class CommandLog:
 
 def _nothing() -> int:
     return 0
+
+
+def _nothing_kept() -> tuple[int, int]:
+    return 0, 0

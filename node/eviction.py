@@ -23,7 +23,7 @@ from node.engine import STAGE_MEMORY, Engine
 from node.information import Fields, Section
 from node.keyspace import STILL_REPLICA, Database
 from node.resp import Error, Reply
-from node.session import Session
+from node.session import CLASS_REPLICA, Session
 
 if TYPE_CHECKING:
     from node.server import Server
@@ -48,10 +48,29 @@ IN_VAIN: Final = 2  # more would have to go, but the policy finds nothing
 
 
 def clients_memory(engine: Engine) -> int:
-    """Bytes held for clients: a fixed part each, queued requests and unsent replies."""
+    """Bytes held for clients: a fixed part each, queued requests and unsent replies.
+
+    Without replicas: what is queued for them does not count against maxmemory, since evicting keys
+    would only make it more.
+    """
     total = 0
     for session in engine.sessions.values():
-        total += session.memory
+        if session.client_class != CLASS_REPLICA or session.monitor:
+            total += session.memory
+    return total
+
+
+def buffers_memory(engine: Engine) -> int:
+    """Bytes beside the data that count against maxmemory."""
+    return clients_memory(engine) + engine.command_log.kept()[0]
+
+
+def replicas_memory(engine: Engine) -> int:
+    """Bytes held for replicas, counted as for other clients."""
+    total = 0
+    for session in engine.sessions.values():
+        if session.client_class == CLASS_REPLICA and not session.monitor:
+            total += session.memory
     return total
 
 
@@ -86,7 +105,7 @@ class Eviction(Component):
         self._volatile = False
         self._samples = 5
         self._time_limit = 0
-        self._clients_memory = 0
+        self._buffers_memory = 0
         self._ticks = 0
         self._work = trio.Event()
         self.exceeded_since = 0
@@ -136,7 +155,7 @@ class Eviction(Component):
             self._end_excess()
         self._guarding = self.limit > 0
         if self.limit and self.limit != before:
-            self._clients_memory = clients_memory(self.engine)
+            self._buffers_memory = buffers_memory(self.engine)
             used = self.used()
             if used > self.limit:
                 self.engine.log.warning(
@@ -163,7 +182,7 @@ class Eviction(Component):
     def used(self) -> int:
         """Bytes that count against maxmemory."""
         keyspace = self.engine.keyspace
-        return keyspace.used_memory - keyspace.trash_memory + self._clients_memory
+        return keyspace.used_memory - keyspace.trash_memory + self._buffers_memory
 
     def tick(self, now_ns: int) -> None:
         """Clients' buffers are added up here, not for every command."""
@@ -172,7 +191,7 @@ class Eviction(Component):
         self._ticks -= 1
         if self._ticks < 0:
             self._ticks = len(self.engine.sessions) // CLIENTS_PER_TICK
-            self._clients_memory = clients_memory(self.engine)
+            self._buffers_memory = buffers_memory(self.engine)
         if self.used() > self.limit:
             self._work.set()
 
@@ -192,7 +211,7 @@ class Eviction(Component):
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Make room; refuse what would need more when there is none."""
         keyspace = self.engine.keyspace
-        used = keyspace.used_memory - keyspace.trash_memory + self._clients_memory
+        used = keyspace.used_memory - keyspace.trash_memory + self._buffers_memory
         if used <= self.limit:
             if self.exceeded_since:
                 self._end_excess()

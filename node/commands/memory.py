@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from node.command import Group, key
 from node.commands.arguments import SYNTAX_ERROR, find_untouched, help_reply, integer
 from node.component import Component
-from node.eviction import clients_memory
+from node.eviction import clients_memory, replicas_memory
 from node.information import Fields, Section
 from node.keyspace import DEADLINE_MEMORY, ENTRY_MEMORY, PLACE_MEMORY, object_memory
 from node.resp import OK, Map, Reply, ReplyError, Verbatim
@@ -62,7 +62,7 @@ class Memory(Component):
         super().__init__(server.engine)
         self._config = server.config
         self.peak = 0
-        self._clients = 0  # bytes of their buffers, when last asked
+        self._buffered = 0  # bytes of buffers, when last asked
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
@@ -72,18 +72,23 @@ class Memory(Component):
 
     def tick(self, now_ns: int) -> None:
         # Clients may be too many to be added up this often.
-        self.peak = max(self.peak, self.engine.keyspace.used_memory + self._clients)
+        self.peak = max(self.peak, self.engine.keyspace.used_memory + self._buffered)
 
     def used(self) -> int:
-        """Bytes of data and of clients' buffers; the peak is kept."""
-        self._clients = clients_memory(self.engine)
-        used = self.engine.keyspace.used_memory + self._clients
+        """Bytes of data and of buffers; the peak is kept."""
+        self._buffered = self._buffers()
+        used = self.engine.keyspace.used_memory + self._buffered
         self.peak = max(self.peak, used)
         return used
 
+    def _buffers(self) -> int:
+        """Bytes held for clients and replicas."""
+        engine = self.engine
+        return clients_memory(engine) + replicas_memory(engine) + sum(engine.command_log.kept())
+
     def overhead(self) -> int:
         """Bytes of :meth:`used` that are neither keys nor values."""
-        total = clients_memory(self.engine)
+        total = self._buffers()
         for db in self.engine.keyspace.databases:
             total += db.room + db.count * ENTRY_MEMORY + db.volatile * DEADLINE_MEMORY
         return total
@@ -98,6 +103,8 @@ class Memory(Component):
         total = total_memory()
         limit = self._config.integer("maxmemory")
         waiting = self.engine.command_log.waiting()
+        kept, lacked = self.engine.command_log.kept()
+        queued = replicas_memory(self.engine)
         return [
             ("used_memory", used),
             ("used_memory_human", human_size(used)),
@@ -117,10 +124,10 @@ class Memory(Component):
             ("maxmemory_policy", self._config.text("maxmemory-policy")),
             ("mem_fragmentation_ratio", resident / max(1, used)),
             ("mem_fragmentation_bytes", resident - used),
-            ("mem_not_counted_for_evict", keyspace.trash_memory + waiting),
-            ("mem_replication_backlog", 0),
-            ("mem_total_replication_buffers", 0),
-            ("mem_clients_slaves", 0),
+            ("mem_not_counted_for_evict", keyspace.trash_memory + waiting + lacked + queued),
+            ("mem_replication_backlog", kept),
+            ("mem_total_replication_buffers", kept + lacked + queued),
+            ("mem_clients_slaves", queued),
             ("mem_clients_normal", clients_memory(self.engine)),
             ("mem_cluster_links", 0),
             ("mem_aof_buffer", waiting),
@@ -176,8 +183,8 @@ class Memory(Component):
             *(b"peak.allocated", self.peak),
             *(b"total.allocated", used),
             *(b"startup.allocated", 0),
-            *(b"replication.backlog", 0),
-            *(b"clients.slaves", 0),
+            *(b"replication.backlog", self.engine.command_log.kept()[0]),
+            *(b"clients.slaves", replicas_memory(self.engine)),
             *(b"clients.normal", clients_memory(self.engine)),
             *(b"cluster.links", 0),
             *(b"aof.buffer", self.engine.command_log.waiting()),

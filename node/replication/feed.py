@@ -43,6 +43,7 @@ class Feed:
         # Where the part at the end of the history is that changes no data.
         self._filling_start = 0
         self._filling_end = -1
+        replication.engine.command_log.kept = self.measure
 
     def follow_log(self) -> None:
         """Let the command log be the stream if this is a master that has been asked for it."""
@@ -113,6 +114,14 @@ class Feed:
             ]
             backlog.trim(min(lagging, default=backlog.end))
             self._trim_at = backlog.end + SLACK
+
+    def measure(self) -> tuple[int, int]:
+        """Bytes of the backlog within its size, and beyond it."""
+        backlog = self._history.backlog
+        if backlog is None:
+            return 0, 0
+        within = min(backlog.memory, backlog.size)
+        return within, backlog.memory - within
 
     def send(self, replica: Replica, data: bytes) -> None:
         """Queue bytes for one replica, and count them."""

@@ -546,6 +546,7 @@ def test_info_and_role(start_node: StartServer, start_oracle: StartServer) -> No
     replicas = [follow(start_oracle, server) for server in (node, oracle)]
     with node.connect() as ours, oracle.connect() as theirs:
         assert list(info(ours)) == list(info(theirs))
+        ours("SET", "a", "1")
         for client, replica in zip((ours, theirs), replicas, strict=True):
             await_online(client)
             fields = dict(pair.split("=") for pair in info(client)["slave0"].split(","))
@@ -558,6 +559,9 @@ def test_info_and_role(start_node: StartServer, start_oracle: StartServer) -> No
             assert isinstance(listed, bytes)
             assert listed.count(b"\n") == 1
             assert b" flags=S " in listed
+            memory = info(client, "memory")
+            for field in ("replication_backlog", "total_replication_buffers", "clients_slaves"):
+                assert int(memory[f"mem_{field}"]) > 0 or client is theirs
 
 
 def test_a_replica_gets_no_replies(start_node: StartServer) -> None:
