@@ -137,10 +137,11 @@ def format_double(number: float) -> bytes:
     needed; here the digits are always the fewest.)
     """
     if -WHOLE <= number <= WHOLE:
-        if number.is_integer():
-            if number == 0.0 and str(number)[0] == "-":
+        whole = int(number)
+        if whole == number:
+            if whole == 0 and str(number)[0] == "-":
                 return b"-0"
-            return b"%d" % number
+            return b"%d" % whole
     elif number != number:
         return b"nan"
     elif number in (inf, -inf):

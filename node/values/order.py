@@ -33,7 +33,7 @@ class Order(SortedKeyList[bytes, float]):
 
     # Parts of half this size to twice this size.  Smaller ones make insertion faster (less to move
     # in a part), larger ones make positions faster (fewer parts to index anew).
-    DEFAULT_LOAD_FACTOR: Final = 256  # type: ignore[misc]
+    DEFAULT_LOAD_FACTOR: Final = 400  # type: ignore[misc]
 
     if TYPE_CHECKING:
 

@@ -148,7 +148,15 @@ class SortedSet(Collection):
         if score == 0.0 and self.compact:
             score = 0.0
         self.ranking.move(old, score, member)
-        self.scores[member] = score
+        scores = self.scores
+        if isinstance(scores, dict):
+            scores[member] = score
+        else:
+            # What Table does, without looking whether the member is new.
+            i = hash(member) & scores.mask
+            if i >= scores.size:
+                i &= scores.mask >> 1
+            scores.buckets[i][member] = score
 
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""
