@@ -167,6 +167,9 @@ class Hub:
         self.pending: list[Connection] = []
         # Run before replies are sent, once per batch.
         self.barriers: list[Callable[[], None]] = []
+        # Whether the barriers take so long (a disk is waited for) that a batch had better be large.
+        self.gathers = False
+        self._gathered = 0  # clients in the last such batch
         # Told about each new connection before its first request; False refuses it (the reason
         # must have been queued in the session's ``out``).
         self.greet: Callable[[Connection], bool] | None = None
@@ -266,6 +269,8 @@ class Hub:
             self._serving = True
             engine.begin_batch()
             self._attend_ready()
+            if self.gathers and self.pending:
+                self._gather()
             self.flush()
             self._serving = False
             if engine.ended_ns > self._turn_end:
@@ -298,6 +303,21 @@ class Hub:
                 if engine.ended_ns > until:
                     self._ready = ready[i + 1 :]
                     return
+
+    def _gather(self) -> None:
+        """Wait a moment for those who came with the last batch, before the barriers."""
+        engine = self.engine
+        until = engine.ended_ns + SHARE_NS
+        while not self._ready and engine.ended_ns < until:
+            self._ready = self.poller.poll(0)
+            if self._ready:
+                engine.begin_batch()
+                self._attend_ready()
+            elif 2 * len(self.pending) >= self._gathered:
+                break
+            else:
+                engine.begin_batch()
+        self._gathered = len(self.pending)
 
     def _attend(self, fileno: int) -> None:
         """Something other than a client is ready: a listener, or the bell."""
@@ -337,7 +357,7 @@ class Hub:
         statistics = self.statistics
         statistics.input += len(data)
         statistics.reads += 1
-        session.active = self.engine.keyspace.now
+        session.active = session.heard = self.engine.keyspace.now
         requests = parser.feed(data)
         if parser.stranger:
             requests = self._serve_stranger(connection, requests)

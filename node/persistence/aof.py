@@ -28,7 +28,7 @@ from node.persistence.aof_folder import AofFolder
 from node.persistence.aof_loader import AofLoader
 from node.persistence.aof_manifest import Manifest, temporary_incremental_name
 from node.persistence.aof_rewriter import encode_timestamp, write_base
-from node.persistence.aof_writer import POLICIES, SECOND_NS, AofWriter
+from node.persistence.aof_writer import ALWAYS, POLICIES, SECOND_NS, AofWriter
 from node.persistence.child import KIND_REWRITE, Child, Exit
 from node.persistence.loading import Loading
 from node.resp import Error, Reply, ReplyError, Status
@@ -117,6 +117,8 @@ class AppendOnlyFile(Component):
         self.writer.policy = POLICIES[config.text("appendfsync")]
         self.writer.spare = config.boolean("no-appendfsync-on-rewrite")
         reader = self.writer.buffer.append
+        if self.state != OFF:
+            self._server.hub.gathers = self.writer.policy == ALWAYS
         self._follow(self._append_with_time if config.boolean("aof-timestamp-enabled") else reader)
 
     def _report_stall(self, event: bytes, taken: int) -> None:
@@ -155,11 +157,13 @@ class AppendOnlyFile(Component):
         if self._reader not in self.engine.command_log.readers:
             self.engine.command_log.attach(self._reader)
             self._server.hub.barriers.append(self.writer.flush)
+        self._server.hub.gathers = self.writer.policy == ALWAYS
 
     def _detach(self) -> None:
         if self._reader in self.engine.command_log.readers:
             self.engine.command_log.detach(self._reader)
             self._server.hub.barriers.remove(self.writer.flush)
+        self._server.hub.gathers = False
 
     # Start.
 
