@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import StartServer
@@ -15,8 +19,8 @@ from tests.replicas import (
     wait_for_link,
     wait_until,
 )
-from tests.servers import Server
-from tests.wire import OK, Error
+from tests.servers import Server, node_command
+from tests.wire import OK, Error, Simple
 
 DEBUG = ("--enable-debug-command", "yes")
 MASTER = (*DEBUG, "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
@@ -272,3 +276,94 @@ def test_the_log_begins_anew_with_the_data_of_the_master(
         node.restart()
         with node.connect() as replica:
             assert digest(replica) == data
+
+
+def test_a_killed_replica_goes_on_where_its_last_snapshot_ends(
+    start_oracle: StartServer, start_node: StartServer
+) -> None:
+    """A snapshot that is made in the middle of the stream is what its offset says."""
+    master = start_oracle(*MASTER)
+    node = replica_of(start_node, master, "--save", "3600", "1")
+    with master.connect() as client:
+        for seed in (51, 52):
+            with node.connect() as replica:
+                wait_for_link(replica)
+                traffic = Traffic(client, seed)
+                traffic.run(300)
+                saves = info(replica, "persistence")["rdb_saves"]
+                replica("BGSAVE")
+                traffic.run(500)
+                wait_until(
+                    lambda replica=replica: (  # type: ignore[misc]
+                        info(replica, "persistence")["rdb_bgsave_in_progress"] == "0"
+                    ),
+                    "the snapshot",
+                )
+                assert info(replica, "persistence")["rdb_saves"] != saves
+                traffic.run(200)
+            os.kill(node.pid, signal.SIGKILL)
+            node.restart()
+        with node.connect() as replica:
+            wait_for_link(replica)
+            wait_for_equality(client, replica)
+        assert info(client, "stats")["sync_full"] == "1"
+        assert info(client, "stats")["sync_partial_ok"] == "2"
+
+
+def test_a_master_that_is_killed_and_comes_back(
+    start_oracle: StartServer, start_node: StartServer
+) -> None:
+    """Its data are what it has, whatever the replica had."""
+    master = start_oracle(*MASTER, "--appendonly", "yes", "--appendfsync", "always")
+    node = replica_of(start_node, master)
+    with node.connect() as replica:
+        with master.connect() as client:
+            wait_for_link(replica)
+            Traffic(client, 61).run(300)
+        os.kill(master.pid, signal.SIGKILL)
+        wait_until(lambda: info(replica, "replication")["master_link_status"] == "down")
+        master.restart()
+        with master.connect() as client:
+            wait_for_link(replica)
+            Traffic(client, 62).run(300)
+            wait_for_equality(client, replica)
+
+
+def test_the_role_is_written_to_the_config_file(
+    start_oracle: StartServer, start_node: StartServer, tmp_path: Path
+) -> None:
+    master = start_oracle(*MASTER)
+    path = tmp_path / "sentrio.conf"
+    path.write_text("save ''\n")
+    node = Server([*node_command(), str(path)], *DEBUG)
+    with node, node.connect() as replica:
+        assert replica("SLAVEOF", "127.0.0.1", master.port) == OK
+        assert replica("SLAVEOF", "127.0.0.1", master.port) == Simple(
+            b"OK Already connected to specified master"
+        )
+        assert replica("CONFIG", "REWRITE") == OK
+        assert f"replicaof 127.0.0.1 {master.port}\n" in path.read_text()
+        assert replica("REPLICAOF", "NO", "ONE") == OK
+        assert replica("CONFIG", "REWRITE") == OK
+        assert "replicaof" not in path.read_text()
+
+
+def test_a_replica_evicts_only_if_told_to(
+    start_oracle: StartServer, start_node: StartServer
+) -> None:
+    master = start_oracle(*MASTER)
+    node = replica_of(
+        start_node, master, "--maxmemory", "1mb", "--maxmemory-policy", "allkeys-random"
+    )
+    with master.connect() as client, node.connect() as replica:
+        wait_for_link(replica)
+        for i in range(300):
+            client("SET", f"key{i}", "x" * 10000)
+        wait_for_equality(client, replica)
+        assert replica("GET", "key0") == b"x" * 10000
+        assert replica("DBSIZE") == 300
+        replica("CONFIG", "SET", "replica-ignore-maxmemory", "no")
+        replica("GET", "key0")
+        client("SET", "another", "x")
+        wait_until(lambda: replica("DBSIZE") != 301 and offset(replica) == offset(client))
+        assert int(info(replica, "stats")["evicted_keys"]) > 100
