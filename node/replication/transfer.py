@@ -271,6 +271,8 @@ class Transfer:
         finally:
             loader.leave()
         log.notice("MASTER <-> REPLICA sync: Discarding old DB in background")
+        if keyspace.pending:
+            replication.engine.settle_background()  # somebody has waited for what is there now
 
     async def _load_stream(self, reader: RdbReader, intake: Intake, found: bytes) -> None:
         """Load the snapshot as it comes. Raises TransferError, PayloadError."""

@@ -119,3 +119,24 @@ def test_a_replica_of_a_replica_without_a_master(
         wait_for_link(end)
         ours("SET", "key", "value")
         wait_for_equality(ours, end)
+
+
+@pytest.mark.parametrize("kind", ["redis", "ours"])
+def test_a_master_that_restarts_goes_on_with_its_replicas(
+    start_oracle: StartServer, start_node: StartServer, kind: str
+) -> None:
+    """Its snapshot says of which history the data are."""
+    master = start_node(*QUICK, "--save", "3600", "1")
+    replica = (start_oracle if kind == "redis" else start_node)(*QUICK)
+    with replica.connect() as lower:
+        with master.connect() as upper:
+            follow(lower, master)
+            Traffic(upper, 71).run(300)
+            wait_for_equality(upper, lower)
+        master.restart()
+        with master.connect() as upper:
+            wait_for_link(lower)
+            Traffic(upper, 72).run(300)
+            wait_for_equality(upper, lower)
+            stats = info(upper, "stats")
+            assert (stats["sync_full"], stats["sync_partial_ok"]) == ("0", "1")

@@ -1,0 +1,107 @@
+"""What the role changes for clients, in a server that never connects to its master."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from node.keyspace import Keyspace
+from tests.inprocess import LocalServer
+from tests.wire import NULL_ARRAY, NULL_BULK, OK, PONG, QUEUED, Error
+
+READ_ONLY = Error(b"READONLY You can't write against a read only replica.")
+MASTER_DOWN = Error(
+    b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+)
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer("--enable-debug-command", "yes") as local:
+        yield local
+
+
+def test_writes_are_refused_until_they_are_allowed(server: LocalServer) -> None:
+    client = server.connect()
+    assert client("SET", "key", "1") == OK
+    assert client("REPLICAOF", "127.0.0.1", 1) == OK
+    assert client("SET", "key", "2") == READ_ONLY
+    assert client("GET", "key") == b"1"
+    assert client("BLPOP", "list", 1) == READ_ONLY
+    assert client("CONFIG", "SET", "replica-read-only", "no") == OK
+    assert client("SET", "key", "2") == OK
+    assert client("CONFIG", "SET", "replica-read-only", "yes") == OK
+    assert client("DEL", "key") == READ_ONLY
+    assert client("REPLICAOF", "NO", "ONE") == OK
+    assert client("DEL", "key") == 1
+
+
+def test_a_transaction_that_was_begun_in_the_other_role(server: LocalServer) -> None:
+    client = server.connect()
+    client("MULTI")
+    assert client("SET", "key", "1") == QUEUED
+    server.connect()("REPLICAOF", "127.0.0.1", 1)
+    assert client("EXEC") == Error(b"EXECABORT Transaction discarded because of: " + READ_ONLY.text)
+    assert client("GET", "key") == NULL_BULK
+
+
+def test_stale_data_are_served_or_not(server: LocalServer) -> None:
+    client = server.connect()
+    client("SET", "key", "1")
+    client("REPLICAOF", "127.0.0.1", 1)
+    assert client("GET", "key") == b"1"
+    client("CONFIG", "SET", "replica-serve-stale-data", "no")
+    assert client("GET", "key") == MASTER_DOWN
+    assert client("PING") == MASTER_DOWN
+    assert not isinstance(client("INFO"), Error)
+    client("MULTI")
+    assert client("GET", "key") == MASTER_DOWN
+    assert isinstance(client("EXEC"), Error)
+    client("MULTI")
+    assert client("ROLE") == QUEUED
+    assert client("EXEC") == [[b"slave", b"127.0.0.1", 1, b"connect", -1]]
+    client("REPLICAOF", "NO", "ONE")
+    assert client("GET", "key") == b"1"
+
+
+def test_what_has_expired_is_hidden_and_stays(server: LocalServer) -> None:
+    client = server.connect()
+    client("SET", "key", "1", "PX", 10)
+    client("REPLICAOF", "127.0.0.1", 1)
+    server.advance(1)
+    assert client("GET", "key") == NULL_BULK
+    assert client("TTL", "key") == -2
+    assert client("DBSIZE") == 1
+    client("REPLICAOF", "NO", "ONE")
+    assert client("GET", "key") == NULL_BULK
+    assert client("DBSIZE") == 0
+
+
+def test_watchers_and_waiters_of_data_that_are_replaced(server: LocalServer) -> None:
+    keyspace = server.keyspace
+    one, two, waiting = server.connect(), server.connect(), server.connect()
+    one("SET", "old", "1")
+    one("WATCH", "old")
+    two("WATCH", "neither")
+    waiting.send("BLPOP", "list", "0")
+    fresh = Keyspace(len(keyspace.databases), keyspace.limits)
+    other = LocalServer()
+    other.connect()("RPUSH", "list", "a")
+    value = other.keyspace.databases[0].take(b"list")
+    other.close()
+    assert value is not None
+    fresh.databases[0].put(b"list", value)
+    fresh.databases[3].put(b"new", b"2")
+    before = keyspace.used_memory
+    keyspace.replace_all(fresh)
+    assert two("DBSIZE") == 1
+    for client, result in ((one, NULL_ARRAY), (two, [PONG])):
+        client("MULTI")
+        client("PING")
+        assert client("EXEC") == result
+    server.engine.settle_background()
+    assert waiting.read() == [b"list", b"a"]
+    while not keyspace.drain(1000):
+        pass
+    assert keyspace.used_memory < before + 10000
