@@ -87,6 +87,7 @@ class Session:
         "library_version",
         "created",
         "active",
+        "heard",
         "last_command",
         "running",
         "address",
@@ -143,6 +144,7 @@ class Session:
         self.library_version = b""
         self.created = 0.0  # wall clock, seconds
         self.active = 0  # wall clock, milliseconds, when the client last did something
+        self.heard = 0  # the same, when it last sent something
         self.last_command: Command | None = None
         self.running: Command | None = None  # set while a handler runs
         self.address = b""

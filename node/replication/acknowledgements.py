@@ -77,7 +77,7 @@ class Acknowledgements(Component):
         # In whole seconds, as the lag is told.
         since = (self.engine.keyspace.now - self._largest_lag) // 1000
         return sum(
-            replica.streaming and replica.heard // 1000 >= since
+            replica.streaming and replica.session.heard // 1000 >= since
             for replica in self._feed.replicas.values()
         )
 
@@ -92,7 +92,6 @@ class Acknowledgements(Component):
 
     def hear(self, replica: Replica, offset: int) -> None:
         """The replica says how much it has."""
-        replica.heard = self.engine.keyspace.now
         if offset <= replica.offset:
             return
         replica.offset = offset

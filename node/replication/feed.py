@@ -39,7 +39,7 @@ class Feed:
         # What has been added to the backlog, from a position on, and not yet been queued.
         self._fresh: list[bytes] = []
         self._fresh_start = 0
-        self._trim_at = 0
+        self._most = 0  # what the backlog may hold before it is looked through
         # Where the part at the end of the history is that changes no data.
         self._filling_start = 0
         self._filling_end = -1
@@ -68,7 +68,7 @@ class Feed:
                     session.wake()  # there will be a batch
             self._fresh.append(wire)
         backlog.append(wire)
-        if backlog.end > self._trim_at:
+        if backlog.end - backlog.start > self._most:
             self.trim()
 
     def fill(self, wire: bytes) -> None:
@@ -113,7 +113,7 @@ class Feed:
                 if AWAITING <= replica.state <= CATCHING_UP
             ]
             backlog.trim(min(lagging, default=backlog.end))
-            self._trim_at = backlog.end + SLACK
+            self._most = max(len(backlog), backlog.size) + SLACK
 
     def measure(self) -> tuple[int, int]:
         """Bytes of the backlog within its size, and beyond it."""
@@ -136,7 +136,7 @@ class Feed:
     def begin(self, replica: Replica) -> None:
         """The replica has all data up to its position."""
         replica.state = CATCHING_UP
-        replica.heard = self._replication.engine.keyspace.now
+        replica.session.heard = self._replication.engine.keyspace.now
         replica.session.drained = lambda: self._catch_up(replica)
         self._catch_up(replica)
 

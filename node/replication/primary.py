@@ -418,7 +418,7 @@ class Primary(Component):
         for replica in list(feed.replicas.values()):
             streamed = replica.sync is not None and replica.sync.streamed
             if replica.streaming:
-                if not replica.old and now - replica.heard > limit:
+                if not replica.old and now - replica.session.heard > limit:
                     self._log.warning(
                         f"Disconnecting timedout replica (streaming sync): {replica.name}"
                     )
@@ -461,7 +461,7 @@ class Primary(Component):
             fields.append(("min_slaves_good_slaves", good))
         now = self.engine.keyspace.now
         for number, replica in enumerate(self._feed.replicas.values()):
-            lag = now // 1000 - replica.heard // 1000 if replica.streaming else 0
+            lag = now // 1000 - replica.session.heard // 1000 if replica.streaming else 0
             fields.append(
                 (
                     f"slave{number}",

@@ -45,9 +45,9 @@ class Needs:
 class Replica:
     """A client that gets, or is going to get, the stream.
 
-    ``position`` is how much of the history it has been sent. ``offset`` is how much it has said
-    that it has, at ``heard`` (Unix milliseconds). ``port`` and ``address`` are as it announces
-    them. ``old``: it has asked by SYNC, is told no offset and tells none.
+    ``position`` is how much of the history it has been sent, ``offset`` how much it has said that
+    it has. ``port`` and ``address`` are as it announces them. ``old``: it has asked by SYNC, is
+    told no offset and tells none.
     """
 
     __slots__ = (
@@ -55,7 +55,6 @@ class Replica:
         "state",
         "position",
         "offset",
-        "heard",
         "port",
         "address",
         "takes_mark",
@@ -74,7 +73,6 @@ class Replica:
         self.state = STRANGER
         self.position = 0
         self.offset = 0
-        self.heard = 0
         self.port = 0
         self.address = ""
         self.takes_mark = False  # capa eof

@@ -71,7 +71,7 @@ class Synchronizer:
         ):
             log.notice("Delay next BGSAVE for diskless SYNC")
         else:
-            self._start([replica])
+            self._start(self._find_waiting())
 
     def _refuse_to_attach(self) -> None:
         self._log.notice(
@@ -82,10 +82,9 @@ class Synchronizer:
         """Begin a snapshot for those who wait for one, if it is time."""
         if self._child.running or self._sync is not None:
             return
-        waiting = [replica for replica in self._feed.replicas.values() if replica.state == WAITING]
+        waiting = self._find_waiting()
         if not waiting:
             return
-        waiting = [replica for replica in waiting if replica.needs.same(waiting[0].needs)]
         config = self._config
         if config.boolean("repl-diskless-sync"):
             enough = config.integer("repl-diskless-sync-max-replicas")
@@ -95,6 +94,11 @@ class Synchronizer:
             ):
                 return
         self._start(waiting)
+
+    def _find_waiting(self) -> list[Replica]:
+        """The replica that has waited longest for a snapshot, and those that need the same."""
+        waiting = [replica for replica in self._feed.replicas.values() if replica.state == WAITING]
+        return [replica for replica in waiting if replica.needs.same(waiting[0].needs)]
 
     def _start(self, replicas: list[Replica]) -> None:
         """Fork a child that makes a snapshot for these replicas, which need the same."""
@@ -216,7 +220,7 @@ class Synchronizer:
                     "Waiting for REPLCONF ACK from slave to enable streaming"
                 )
                 replica.state = SILENT
-                replica.heard = self._engine.keyspace.now
+                replica.session.heard = self._engine.keyspace.now
         if not sync.streamed:
             sync.remove_file()
 

@@ -429,6 +429,21 @@ def test_silent_replicas_are_dropped(start_node: StartServer, diskless: str) -> 
         deaf.sock.close()
 
 
+def test_a_replica_that_is_busy_loading_is_not_silent(start_node: StartServer) -> None:
+    node = start_node(*DEBUG, *AT_ONCE, "--repl-timeout", "1")
+    with node.connect() as master:
+        link = Link(node.address)
+        link.fetch()
+        link.sock.sendall(encode_request([b"REPLCONF", b"ACK", b"0"]))
+        wait_until(lambda: len(master_replicas(master)) == 1)
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            link.sock.sendall(b"\n")
+            assert len(master_replicas(master)) == 1
+            time.sleep(0.2)
+        link.sock.close()
+
+
 def test_signs_of_life(start_node: StartServer) -> None:
     """A replica that waits hears something every second; one that is online is pinged."""
     node = start_node(
