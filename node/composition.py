@@ -134,11 +134,12 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
             component.add(b"reload", 2, sys.maxsize, loading.reload)
     replication = Replication(server, child, snapshots)
     replication.link = Link(replication, loading, child, log)
-    Restraint(replication, replication.link)
+    restraint = Restraint(replication, replication.link)
     loading.snapshot_loaded = replication.take_lineage
     replication.begin()
     masters = replication.masters
-    return [child, snapshots, loading, log, replication, masters, masters.acknowledgements]
+    persistence = [child, snapshots, loading, log]
+    return [*persistence, replication, masters, masters.acknowledgements, restraint]
 
 
 def tune_collector() -> None:

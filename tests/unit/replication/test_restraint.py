@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from node.keyspace import Keyspace
+from node.replication.restraint import Restraint
 from tests.inprocess import LocalServer
 from tests.wire import NULL_ARRAY, NULL_BULK, OK, PONG, QUEUED, Error
 
@@ -105,3 +106,32 @@ def test_watchers_and_waiters_of_data_that_are_replaced(server: LocalServer) -> 
     while not keyspace.drain(1000):
         pass
     assert keyspace.used_memory < before + 10000
+
+
+def test_keys_that_clients_of_a_replica_write_expire(server: LocalServer) -> None:
+    client = server.connect()
+    client("SET", "old", "1", "PX", 5000)
+    client("REPLICAOF", "127.0.0.1", 1)
+    client("CONFIG", "SET", "replica-read-only", "no")
+    client("SET", "own", "1", "PX", 5000)
+    client("SET", "lasting", "1", "PX", 5000)
+    client("PERSIST", "lasting")
+    assert isinstance(client("ZUNIONSTORE", "own", "x", "y"), Error)
+    client("SELECT", 3)
+    client("MULTI")
+    client("SETEX", "other", 5, "1")
+    client("EXEC")
+    client("SELECT", 0)
+    parts = [part for part in server.engine.components if isinstance(part, Restraint)]
+    for seconds, left in ((1, 3), (5, 2)):
+        server.advance(seconds)
+        parts[0].tick(0)
+        assert client("DBSIZE") == left
+    client("SELECT", 3)
+    assert client("DBSIZE") == 0
+    # That of the master stays until the master says so.
+    client("SELECT", 0)
+    assert client("GET", "old") == NULL_BULK
+    client("CONFIG", "SET", "replica-read-only", "yes")
+    client("REPLICAOF", "NO", "ONE")
+    assert client("KEYS", "*") == [b"lasting"]
