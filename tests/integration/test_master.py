@@ -324,6 +324,16 @@ def test_the_stream_by_the_byte(start_node: StartServer) -> None:
         again.sock.close()
 
 
+def test_what_expires_goes_without_anybody_asking(pair: tuple[Client, Client]) -> None:
+    master, other = pair
+    assert master("FLUSHALL") == OK
+    assert master("SET", "brief", "1", "PX", 500) == OK
+    assert master("WAIT", 1, 0) == 1
+    wait_until(lambda: other("DBSIZE") == 0)
+    assert int(info(master, "stats")["expired_keys"]) > 0
+    await_same(master, other)
+
+
 def test_messages_reach_those_who_listen_to_a_replica(pair: tuple[Client, Client]) -> None:
     master, other = pair
     address = other.socket.getpeername()
