@@ -205,6 +205,7 @@ class Link:
         self.state = NONE
         self.resumable = False
         self.down_since = 0
+        self._restart_log_file()
 
     def acknowledge(self) -> None:
         """Tell the master the offset, when what has come by now has been executed."""
@@ -416,9 +417,7 @@ class Link:
         execution = self._execution = Execution(self._engine, session)
         if isinstance(outcome, FullSync):
             self.acknowledge()
-            if self._config.boolean("appendonly") and self._log_file.state == OFF:
-                log.notice("MASTER <-> REPLICA sync: Starting AOF with a successful sync")
-                self._log_file.start()
+            self._restart_log_file()
         keyspace = self._engine.keyspace
         masters = self._replication.masters
         while True:
@@ -437,6 +436,12 @@ class Link:
             rest = await self._receive(
                 stream, LARGE_READ_SIZE if execution.buffered > READ_SIZE else READ_SIZE
             )
+
+    def _restart_log_file(self) -> None:
+        """The append-only file was stopped to make way for the master's data: go on with it."""
+        if self._config.boolean("appendonly") and self._log_file.state == OFF:
+            self._log.notice("MASTER <-> REPLICA sync: Starting AOF with a successful sync")
+            self._log_file.start()
 
     async def _fetch_all(self, stream: trio.abc.Stream, outcome: FullSync, rest: bytes) -> bytes:
         """Fetch and load the snapshot; what has come of the stream."""
@@ -495,6 +500,8 @@ class Link:
             transfer = self._transfer
             data = b""
             if self.session is not None:
+                if due:
+                    self._restart_log_file()  # where that was impossible before
                 if not self._old_master:
                     data = encode_request([b"REPLCONF", b"ACK", b"%d" % self.position])
             elif due and transfer is not None and transfer.loading:
