@@ -62,6 +62,13 @@ class CommandLog:
         """
         if not self.readers or not commands:
             return
+        if len(commands) == 1:
+            db, argv = commands[0]
+            if db == self.selected and db != MESSAGE:
+                wire = encode_request(argv)
+                for reader in self.readers:
+                    reader(wire)
+                return
         changes = commands
         for db, _ in commands:
             if db == MESSAGE:

@@ -132,6 +132,8 @@ CACHED_LENGTHS: Final = 2048
 BULK_HEADS: Final = [b"$%d\r\n" % n for n in range(CACHED_LENGTHS)]
 _BULK_LENGTHS: Final = [b"$%d" % n for n in range(CACHED_LENGTHS)]
 _INTEGERS: Final = [b":%d\r\n" % n for n in range(CACHED_LENGTHS)]
+SHORT_REQUEST: Final = 10
+_REQUEST_HEADS: Final = [b"*%d\r\n" % n for n in range(SHORT_REQUEST)]
 
 
 def encode(reply: Reply, protocol: int) -> bytes:
@@ -221,7 +223,16 @@ def encode_error(text: bytes) -> bytes:
 
 def encode_request(argv: list[bytes]) -> bytes:
     """A request (or a line of the command log) as a multi-bulk array of bulk strings."""
-    return b"*%d\r\n" % len(argv) + encode_items(argv, 2)
+    count = len(argv)
+    if count >= SHORT_REQUEST:
+        return b"*%d\r\n" % count + encode_items(argv, 2)
+    parts = [_REQUEST_HEADS[count]]
+    for word in argv:
+        size = len(word)
+        parts.append(BULK_HEADS[size] if size < CACHED_LENGTHS else b"$%d\r\n" % size)
+        parts.append(word)
+        parts.append(CRLF)
+    return b"".join(parts)
 
 
 # A header with a count of five digits or more, or one cut off by the end of the bytes, is not
