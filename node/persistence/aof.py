@@ -342,7 +342,17 @@ class AppendOnlyFile(Component):
     def _write_base(self, path: str, snapshot: bool, step: Callable[[int], None]) -> bool:
         keyspace = self.engine.keyspace
         now = self._clock.wall()
-        return write_base(self._files, path, self._config, self._log, keyspace, now, snapshot, step)
+        return write_base(
+            self._files,
+            path,
+            self._config,
+            self._log,
+            keyspace,
+            now,
+            snapshot,
+            self._loading.functions,
+            step,
+        )
 
     def _finish(self, end: Exit) -> None:
         """The child has ended."""

@@ -7,7 +7,7 @@ deadline; as ``rewriteAppendOnlyFileRio`` of Redis (aof.c) does.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -112,12 +112,13 @@ def write_base(
     keyspace: Keyspace,
     now: float,
     snapshot: bool,
+    functions: Sequence[bytes],
     step: Callable[[int], None],
 ) -> bool:
     """Write the file ``path``; False when that failed, which is logged, and the file is gone.
 
-    ``now`` is in Unix seconds, ``snapshot`` whether it is to be one; ``step`` as for
-    :func:`write_commands`.
+    ``now`` is in Unix seconds, ``snapshot`` whether it is to be one; then it has the libraries of
+    ``functions`` too. ``step`` as for :func:`write_commands`.
     """
     portion = SYNC_PORTION if config.boolean("aof-rewrite-incremental-fsync") else 0
     try:
@@ -132,6 +133,8 @@ def write_base(
                 sink.write, config.boolean("rdbcompression"), config.boolean("rdbchecksum")
             )
             writer.begin(describe_origin(keyspace, now, base=True))
+            for library in functions:
+                writer.function(library)
             write_dataset(writer, keyspace, config.text("maxmemory-policy"), step)
             writer.end()
         else:

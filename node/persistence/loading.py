@@ -237,6 +237,11 @@ class Loading(Component):
         if _number(aux.get(b"aof-base")):
             log.notice("RDB is base AOF")
 
+    @property
+    def functions(self) -> list[bytes]:
+        """Libraries of functions that a file has brought: kept, to be written with the data."""
+        return self._snapshots.functions
+
     def settle(self, reader: RdbReader, intake: Intake) -> None:
         """A file has been loaded whole: count it, keep what is no key, and log it."""
         for warning in reader.warnings:

@@ -120,6 +120,27 @@ def test_logs_travel(preamble: str, times: str, ours_first: bool) -> None:
         assert digest(client) == expected
 
 
+def test_libraries_of_functions_stay() -> None:
+    """They cannot be called here, and are not lost by a rewrite."""
+    library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)"
+    oracle = Server(require_oracle(), *LOGGED, name="oracle")
+    node = Server(node_command(), *LOGGED, name="node")
+    back = Server(require_oracle(), *LOGGED, name="oracle")
+    with oracle, oracle.connect() as client:
+        assert client("FUNCTION", "LOAD", library) == b"lib"
+        client("BGREWRITEAOF")
+        rewritten(client)
+        shutil.copytree(oracle.folder / LOG_FOLDER, node.folder / LOG_FOLDER)
+    with node, node.connect() as client:
+        client("SET", "key", "value")
+        assert client("BGREWRITEAOF") == STARTED
+        rewritten(client)
+        shutil.copytree(node.folder / LOG_FOLDER, back.folder / LOG_FOLDER)
+    with back, back.connect() as client:
+        assert client("FCALL", "f", 0) == 1
+        assert client("GET", "key") == b"value"
+
+
 def test_start_lines(start_node: StartServer) -> None:
     node = start_node(*LOGGED)
     with node.connect() as client:
