@@ -23,6 +23,14 @@ METHOD = (
     "100,000; medians). The ratio is ours / Redis. CPU is the server's processor time per request. "
     "Memory is the growth of resident memory, of a fresh process each."
 )
+DURABILITY_METHOD = (
+    "`python -m bench --durability` starts our node and redis-server with the append-only file or "
+    "with snapshots and measures one after the other: seconds until a BGSAVE or BGREWRITEAOF is over "
+    "(medians of three), seconds of loading by the servers' own logs, the growth of the "
+    "proportional resident memory (PSS) of parent and child during a BGSAVE under SETs of 8 clients, "
+    "and the longest that a client that pings had to wait meanwhile. SET with the log on: "
+    "redis-benchmark, {rounds} rounds of about {seconds:g} s each."
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,7 +76,9 @@ def main(
         raise click.ClickException(f"no such command here: {', '.join(sorted(unknown))}")
     console = Console(width=None if Console().is_terminal else 140)
     progress = Console(stderr=True)
-    report = Report(describe(ours, theirs), METHOD.format(rounds=rounds, seconds=seconds))
+    methods = [METHOD] * (speed or memory) + [DURABILITY_METHOD] * durability
+    method = "\n\n".join(methods).format(rounds=rounds, seconds=seconds)
+    report = Report(describe(ours, theirs), method)
     if speed:
         _measure_speed(report, progress, ours, theirs, rounds, seconds, commands, settings)
     if memory:
