@@ -25,10 +25,10 @@ METHOD = (
 )
 DURABILITY_METHOD = (
     "`python -m bench --durability` starts our node and redis-server with the append-only file or "
-    "with snapshots and measures one after the other: seconds until a BGSAVE or BGREWRITEAOF is over "
-    "(medians of three), seconds of loading by the servers' own logs, the growth of the "
-    "proportional resident memory (PSS) of parent and child during a BGSAVE under SETs of 8 clients, "
-    "and the longest that a client that pings had to wait meanwhile. SET with the log on: "
+    "with snapshots and measures one after the other: seconds until a BGSAVE or BGREWRITEAOF is "
+    "over (medians of three), seconds of loading by the servers' own logs, the growth of the "
+    "proportional resident memory (PSS) of parent and child during a BGSAVE under SETs of 8 "
+    "clients, and the longest that a client that pings had to wait meanwhile. SET with the log on: "
     "redis-benchmark, {rounds} rounds of about {seconds:g} s each."
 )
 
