@@ -177,9 +177,10 @@ def test_persistent_keys_are_never_evicted_by_volatile_policies(
     assert left_of(db, b"persistent") == 5000
     assert left_of(db, b"new") == len(replies) - 1
     assert client("GET", "persistent:0") == b"x" * 20
-    # A key that may go makes room again.
-    assert client("EXPIRE", "persistent:0", "1000") == 1
-    assert client("EXPIRE", "persistent:1", "1000") == 1
+    # Keys that may go make room again: some, since the last key that was let in may have made a
+    # bucket's dict grow by a few thousand bytes.
+    for i in range(60):
+        assert client("EXPIRE", f"persistent:{i}", "1000") == 1
     assert client("SET", "another", "x") == OK
 
 
