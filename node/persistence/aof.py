@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.command import WRITE, Command, Group
+from node.command import Command, Group
 from node.command_log import Reader
 from node.component import Component
 from node.config import ConfigError
@@ -31,7 +31,8 @@ from node.persistence.aof_rewriter import encode_timestamp, write_base
 from node.persistence.aof_writer import ALWAYS, POLICIES, SECOND_NS, AofWriter
 from node.persistence.child import KIND_REWRITE, Child, Exit
 from node.persistence.loading import Loading
-from node.resp import Error, Reply, ReplyError, Status
+from node.persistence.refusal import refuse_changes
+from node.resp import Reply, ReplyError, Status
 from node.server import LoadFailed, ShutdownRefused, ShutdownRequest
 from node.session import Session
 
@@ -547,14 +548,8 @@ class AppendOnlyFile(Component):
 
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Refuse what changes the data, and PING, so that monitoring learns of it."""
-        if session.from_master:
-            return None
-        flags = command.flags
-        if command.name == b"exec":
-            flags = session.queue_flags
-        if flags & WRITE or command.name == b"ping":
-            return Error(b"MISCONF Errors writing to the AOF file: %b" % self.writer.error.encode())
-        return None
+        text = b"MISCONF Errors writing to the AOF file: %b" % self.writer.error.encode()
+        return refuse_changes(session, command, text)
 
     # The end.
 

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.command import WRITE, Command, Group
+from node.command import Command, Group
 from node.commands.arguments import SYNTAX_ERROR
 from node.component import Component
 from node.engine import STAGE_DISK
@@ -24,7 +24,8 @@ from node.information import Fields, Section
 from node.persistence.child import KIND_SNAPSHOT, Child, Exit
 from node.persistence.dataset import SYNC_PORTION, describe_origin, write_dataset
 from node.persistence.rdb_writer import RdbWriter
-from node.resp import OK, Error, Reply, ReplyError, Status
+from node.persistence.refusal import refuse_changes
+from node.resp import OK, Reply, ReplyError, Status
 from node.server import ShutdownRefused, ShutdownRequest
 from node.session import Session
 
@@ -341,14 +342,7 @@ class Snapshots(Component):
 
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Refuse what changes the data, and PING, so that monitoring learns of it."""
-        if session.from_master:
-            return None
-        flags = command.flags
-        if command.name == b"exec":
-            flags = session.queue_flags
-        if flags & WRITE or command.name == b"ping":
-            return Error(MISCONF)
-        return None
+        return refuse_changes(session, command, MISCONF)
 
     # The end.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -19,7 +18,7 @@ from node.values.hash import Hash
 from node.values.list import List
 from node.values.set import Set
 from node.values.sorted_set import SortedSet
-from tests.conftest import require_oracle
+from tests.conftest import require_oracle, require_program
 from tests.differential.families.dumps import REAL, signed
 from tests.rdb_files import EDGES, SELECT_0, entry, file, old_values
 from tests.servers import Server
@@ -115,9 +114,7 @@ def read(content: bytes, step: int) -> list[Record]:
 
 def check_file(server: Server) -> None:
     """`redis-check-rdb` accepts the file of a server."""
-    program = shutil.which("redis-check-rdb")
-    if program is None:
-        pytest.skip("no redis-check-rdb")
+    program = require_program("redis-check-rdb")
     path = server.folder / "dump.rdb"
     run = subprocess.run([program, path], capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 0, run.stdout
