@@ -114,6 +114,35 @@ class Bucket:
         self.room = 0
 
 
+class KeyIndex:
+    """Knows which keys a database has, in an order of its own: what a component asks of it.
+
+    It is a part of the data, and goes where they go: see :attr:`Database.key_index`. ``memory`` is
+    what it takes in bytes, without the keys. It is freed like a value, bit by bit.
+    """
+
+    __slots__ = ("memory",)
+
+    def __init__(self) -> None:
+        self.memory = 0
+
+    def add(self, key: bytes) -> int:
+        """Take in a key that was not there; by how much ``memory`` has grown."""
+        raise NotImplementedError
+
+    def discard(self, key: bytes) -> int:
+        """Forget a key that was there; by how much ``memory`` has grown (less than 0: shrunk)."""
+        raise NotImplementedError
+
+    def fresh(self) -> KeyIndex:
+        """An empty index of the same kind."""
+        raise NotImplementedError
+
+    def drain(self, budget: int) -> bool:
+        """Free about ``budget`` entries of an index that is used no more; True: nothing is left."""
+        raise NotImplementedError
+
+
 class Statistics:
     """Counters of the keyspace since the start or CONFIG RESETSTAT."""
 
@@ -203,7 +232,7 @@ class Keyspace:
         # Whether keys expire without being asked for (DEBUG SET-ACTIVE-EXPIRE).
         self.active_expiry = True
         # Worked off from the right.
-        self.trash: deque[Collection | Buckets] = deque()
+        self.trash: deque[Collection | Buckets | KeyIndex] = deque()
         self.trash_memory = 0
         # Called when something was thrown away.
         self.trash_filled: Callable[[], None] = _ignore_trash
@@ -250,6 +279,27 @@ class Keyspace:
             return True
         return False
 
+    def sibling(self) -> Keyspace:
+        """Another keyspace of the same shape, without data, to be filled aside."""
+        other = Keyspace(len(self.databases), self.limits)
+        other.lfu = self.lfu
+        other.now = self.now
+        other.clock = self.clock
+        for db, fresh in zip(self.databases, other.databases, strict=True):
+            if db.key_index is not None:
+                fresh.key_index = db.key_index.fresh()
+        return other
+
+    def throw_away(self, db: Database) -> None:
+        """Put all data of ``db``, which is filled anew or used no more, into the trash."""
+        index = db.key_index
+        memory = db.memory
+        if index is not None:
+            memory -= index.memory
+            self.trash.append(index)
+        self.trash.append(Buckets(self, db.buckets, memory))
+        self.trash_memory += db.memory
+
     def swap(self, first: int, second: int) -> None:
         """SWAPDB: exchange two databases' data; waiters and watchers stay with the number.
 
@@ -269,7 +319,7 @@ class Keyspace:
                     self.pending = True
 
     def replace_all(self, fresh: Keyspace) -> None:
-        """Take over all data of another keyspace with as many databases; what was here goes.
+        """Take over all data of a :meth:`sibling`; what was here goes.
 
         Waiters and watchers are treated as by :meth:`swap`. ``fresh`` is of no use afterwards.
         """
@@ -277,8 +327,7 @@ class Keyspace:
             db.touch_watched(other)
             db.exchange(other)
             if other.count:
-                self.trash.append(Buckets(self, other.buckets, other.memory))
-                self.trash_memory += other.memory
+                self.throw_away(other)
             for key in db.waiters:
                 if key in db.bucket_of(key).entries:
                     self.ready.append((db, key))
@@ -387,6 +436,7 @@ class Database:
         "room",
         "watches",
         "waiters",
+        "key_index",
         "expire_cursor",
         "average_ttl",
     )
@@ -405,6 +455,9 @@ class Database:
         self.watches: dict[bytes, dict[Watch, None]] = {}
         # Keys that clients are blocked on -> their waits, in order of arrival.
         self.waiters: dict[bytes, dict[Wait, None]] = {}
+        # Hears of every key that comes and goes; another one after a flush, or when data are
+        # exchanged.
+        self.key_index: KeyIndex | None = None
         self.expire_cursor = 0
         self.average_ttl = 0  # milliseconds, as active expiry saw it
 
@@ -604,6 +657,8 @@ class Database:
             if isinstance(value, Collection):
                 value.accounted = memory
         self.memory += ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        if self.key_index is not None:
+            self.memory += self.key_index.add(key)
         if self.waiters and key in self.waiters:
             keyspace.ready.append((self, key))
             keyspace.pending = True
@@ -647,6 +702,8 @@ class Database:
         self.count -= 1
         memory = value.accounted if isinstance(value, Collection) else object_memory(value)
         self.memory -= ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        if self.key_index is not None:
+            self.memory += self.key_index.discard(key)
         if not bucket.entries:
             bucket.entries = {}
             self._measure(bucket)
@@ -741,6 +798,13 @@ class Database:
 
     # Walking.
 
+    def index_keys(self, index: KeyIndex) -> None:
+        """Let an empty ``index`` know the keys that are there, and all that come and go."""
+        self.key_index = index
+        for bucket in self.buckets:
+            for key in bucket.entries:
+                self.memory += index.add(key)
+
     def __len__(self) -> int:
         return self.count
 
@@ -825,6 +889,7 @@ class Database:
         self.volatile, other.volatile = other.volatile, self.volatile
         self.memory, other.memory = other.memory, self.memory
         self.room, other.room = other.room, self.room
+        self.key_index, other.key_index = other.key_index, self.key_index
         self.expire_cursor, other.expire_cursor = other.expire_cursor, self.expire_cursor
 
     def touch_watched(self, replacement: Database | None) -> None:
@@ -865,10 +930,10 @@ class Database:
         count = self.count
         if count:
             self.touch_watched(None)
-            keyspace = self.keyspace
-            keyspace.trash.append(Buckets(keyspace, self.buckets, self.memory))
-            keyspace.trash_memory += self.memory
-            keyspace.trash_filled()
+            self.keyspace.throw_away(self)
+            self.keyspace.trash_filled()
+            if self.key_index is not None:
+                self.key_index = self.key_index.fresh()
         self.buckets = [Bucket()]
         self.mask = 1
         self.size = 1

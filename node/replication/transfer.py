@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from node.files import Sink
-from node.keyspace import Keyspace
 from node.persistence.aof import OFF
 from node.persistence.child import KIND_SNAPSHOT
 from node.persistence.dataset import Intake, Unloadable
@@ -250,10 +249,7 @@ class Transfer:
         loader = self._loader
         keyspace = replication.engine.keyspace
         log = replication.log
-        fresh = Keyspace(len(keyspace.databases), keyspace.limits)
-        fresh.lfu = keyspace.lfu
-        fresh.now = keyspace.now
-        fresh.clock = keyspace.clock
+        fresh = keyspace.sibling()
         reader, intake = loader.open_reader(keep_expired=True, keyspace=fresh)
         # An earlier state of the same history may be read meanwhile.
         loader.enter(serving=self._outcome.id == replication.history.id)
