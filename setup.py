@@ -54,6 +54,7 @@ CORE = [
     "node/replication/stream.py",
     "node/resp.py",
     "node/session.py",
+    "node/shipment.py",
     "node/values/*.py",
     "node/words.py",
 ]

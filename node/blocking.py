@@ -170,6 +170,14 @@ class Blocking:
         if wait.session.wake is not None:
             wait.session.wake()
 
+    def finish(self, wait: Wait, reply: Reply) -> None:
+        """The command is over without having been run again: count the call, and answer."""
+        self._count(wait)
+        if type(reply) is Error:
+            wait.command.failed += 1
+            self.engine.count_error(reply.text)
+        self.end(wait, reply)
+
     def cancel(self, wait: Wait) -> None:
         """Forget the wait without a reply (the client has gone)."""
         if wait.session.blocked is wait:
@@ -206,13 +214,7 @@ class Blocking:
         wait = session.blocked
         if wait is None or not wait.unblockable:
             return False
-        self._count(wait)
-        if error is None:
-            self.end(wait, wait.timeout_reply)
-        else:
-            wait.command.failed += 1
-            self.engine.count_error(error)
-            self.end(wait, Error(error))
+        self.finish(wait, wait.timeout_reply if error is None else Error(error))
         return True
 
     @staticmethod

@@ -43,6 +43,7 @@ from node.expiration import Expiration
 from node.files import SYSTEM_FILES, Files
 from node.latency import Latency
 from node.log import Log
+from node.migration import Migration
 from node.monitor import Monitor
 from node.network import Network
 from node.pause import Pause
@@ -94,6 +95,7 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Latency,
     Debugging,
     Serving,
+    Migration,
 )
 
 # Objects that may hold others, made and not yet freed, at which the collector looks at them.

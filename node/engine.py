@@ -78,6 +78,7 @@ STAGE_MEMORY: Final = 30
 STAGE_DISK: Final = 40
 STAGE_REPLICA: Final = 50
 STAGE_LOADING: Final = 60
+STAGE_MIGRATION: Final = 65
 STAGE_PAUSE: Final = 70
 
 # Returns None to let the command pass, otherwise the reply instead of it (an Error; NO_REPLY when
@@ -581,6 +582,13 @@ class Engine:
         self.command_log.append(changes, together=False)
         if self.keyspace.ready:
             self.blocking.serve()
+
+    def log_background(self, db: Database, argv: list[bytes]) -> None:
+        """Log a change that was made between commands, for no running one: as ``argv``."""
+        self._dirty_seen = self.keyspace.dirty
+        if self.command_log.readers:
+            self._deletions.append((db.index, argv))
+        self.settle_background()
 
     def log_message(self, argv: list[bytes]) -> None:
         """Let replicas execute the running command too, which changes no data (PUBLISH)."""

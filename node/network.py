@@ -25,6 +25,13 @@ class Network(Protocol):
         """A stream to a TCP server, from the address ``source`` if one is given. Raises OSError."""
         ...
 
+    def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
+        """A socket that blocks for up to ``timeout`` seconds in whatever is done with it.
+
+        For the rare cases in which nobody else may be served meanwhile. Raises OSError.
+        """
+        ...
+
 
 class SystemNetwork:
     """The machine's network."""
@@ -87,6 +94,9 @@ class SystemNetwork:
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
             raise cause if isinstance(cause, OSError) else error from None
+
+    def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
+        return socket.create_connection((host, port), timeout)
 
 
 def address_unavailable(error: OSError) -> bool:

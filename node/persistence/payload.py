@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from node.persistence.crc64 import crc64
-from node.persistence.rdb_format import NEWEST_TYPE, NEWEST_VERSION, VERSION_WRITTEN, RdbError
+from node.persistence.rdb_format import (
+    NEWEST_TYPE,
+    NEWEST_VERSION,
+    STRING,
+    VERSION_WRITTEN,
+    RdbError,
+)
 from node.persistence.rdb_reader import RdbReader, Value
-from node.persistence.rdb_writer import encode_value
+from node.persistence.rdb_writer import encode_portions, encode_string, encode_value, value_type
 from node.values.collection import Limits
 
 FOOTER: Final = 10
+_VERSION: Final = VERSION_WRITTEN.to_bytes(2, "little")
+_STRING_TYPE: Final = bytes((STRING,))
 
 
 class DumpError(Exception):
@@ -19,9 +28,23 @@ class DumpError(Exception):
 
 def dump(value: Value, compress: bool) -> bytes:
     """Return the payload of a value, as Redis 7.0 would make it."""
-    kind, body = encode_value(value, compress)
-    signed = bytes((kind,)) + body + VERSION_WRITTEN.to_bytes(2, "little")
+    if isinstance(value, bytes):
+        signed = _STRING_TYPE + encode_string(value, compress) + _VERSION
+    else:
+        kind, body = encode_value(value, compress)
+        signed = bytes((kind,)) + body + _VERSION
     return signed + crc64(signed).to_bytes(8, "little")
+
+
+def dump_portions(value: Value, compress: bool) -> Iterator[bytes]:
+    """Yield the payload of a value bit by bit; the value must not change meanwhile."""
+    portion = bytes((value_type(value),))
+    crc = crc64(portion)
+    yield portion
+    for portion in encode_portions(value, compress):
+        crc = crc64(portion, crc)
+        yield portion
+    yield _VERSION + crc64(_VERSION, crc).to_bytes(8, "little")
 
 
 def load(payload: bytes, limits: Limits) -> Value:
