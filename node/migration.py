@@ -23,6 +23,7 @@ timeout at most in each step. (``migrateCommand`` in Redis's cluster.c.)
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -395,9 +396,10 @@ class Migration(Component):
         """
         tries = 2
         while True:
-            line = await self._connect(order)
-            if line is None:
-                return CONNECT_FAILED
+            try:
+                line = await self._connect(order)
+            except Failure as failure:
+                return failure.reply
             shipment.begin(line.selected)
             try:
                 await self._exchange(line, shipment)
@@ -444,8 +446,8 @@ class Migration(Component):
 
     # Connections.
 
-    async def _connect(self, order: Order) -> Line | None:
-        """An idle connection, or else a new one; None when the target cannot be reached."""
+    async def _connect(self, order: Order) -> Line:
+        """An idle connection, or else a new one. Raises Failure."""
         address = order.host, order.port
         idle = self._idle.get(address)
         if idle:
@@ -456,8 +458,8 @@ class Migration(Component):
         try:
             with trio.fail_after(order.timeout):
                 stream = await self._network.connect(*address)
-        except (OSError, ValueError, trio.TooSlowError):  # ValueError: it is no name of a host
-            return None
+        except (OSError, ValueError, trio.TooSlowError) as error:
+            raise Failure(_connect_error(error), final=True) from None
         return Line(address, stream, order.timeout)
 
     async def _put_back(self, line: Line) -> None:
@@ -488,8 +490,8 @@ class Migration(Component):
         """As :meth:`_deliver`, on a connection of its own, with nobody being served meanwhile."""
         try:
             sock = self._network.connect_blocking(order.host, order.port, order.timeout)
-        except (OSError, ValueError):
-            return CONNECT_FAILED
+        except (OSError, ValueError) as error:
+            return _connect_error(error)
         reply: Reply = OK
         failed = WRITE_FAILED
         with sock:
@@ -508,6 +510,15 @@ class Migration(Component):
             except (OSError, ShipmentError):
                 reply = failed
         return reply if shipment.error is None else _target_error(shipment.error)
+
+
+def _connect_error(error: Exception) -> Error:
+    """What the client is told when there is no connection.
+
+    Redis hears that it was refused only when it writes. (ValueError: it was no name of a host.)
+    """
+    refused = isinstance(error, OSError) and error.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH)
+    return WRITE_FAILED if refused else CONNECT_FAILED
 
 
 def _cut(piece: bytes) -> list[bytes | memoryview]:
