@@ -250,9 +250,9 @@ class Migration(Component):
         since="2.6.0",
         complexity="O(N) for each key, N being the bytes of its value, here and at the target",
         summary="Moves keys to another server, each of them being at one of the two at any time.",
-        syntax='host port <key#0 | empty-string=""> destination-db timeout [COPY]@3.0.0 '
-        "[REPLACE]@3.0.0 authentication=[AUTH password@4.0.7 | AUTH2 username password@6.0.0] "
-        "[KEYS key#1 [key ...]]@3.0.6",
+        syntax='host port <key#0 | ""> destination-db timeout [COPY]@3.0.0 [REPLACE]@3.0.0 '
+        "authentication=[AUTH@4.0.7 password | AUTH2@6.0.0 username password] "
+        "[KEYS@3.0.6 key#1 [key#1 ...]]",
         history=[
             ("3.0.0", "New options `COPY` and `REPLACE`."),
             ("3.0.6", "New option `KEYS`."),

@@ -158,6 +158,8 @@ DOCS_CHANGED: Final[frozenset[bytes]] = frozenset(
         *(b"command|getkeys", b"command|getkeysandflags"),
         # Deprecated.
         b"quit",
+        # The empty key is a token of two quotes, a way to authenticate not optional by itself.
+        b"migrate",
     }
 )
 
@@ -265,6 +267,8 @@ def test_keys_of_a_request(shared_node: Server, shared_oracle: Server, taken: St
             argv: Argv = [b"COMMAND", subcommand, *taken.argv]
             ours, theirs = pair.run(argv)
             if isinstance(ours, Error) and isinstance(theirs, Error):
+                continue
+            if isinstance(theirs, Error) and (taken.argv[0].lower(), "arity") in CHANGED:
                 continue
             compare(pair, ours, theirs, plain if subcommand == b"GETKEYS" else as_multiset)
     finally:

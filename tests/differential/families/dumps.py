@@ -14,6 +14,7 @@ from tests.differential.grammar import (
     any_key,
     members,
     mostly,
+    optional,
     options,
     sequence,
     some,
@@ -104,6 +105,15 @@ frequency = sequence(
 )
 further = options(b"REPLACE", b"replace", idle, frequency, most=3)
 
+# Nobody listens there.
+nowhere = sequence(b"127.0.0.1", b"1")
+numbers = mostly(among(b"0", b"1", b"1000"), among(b"-1", b"x", b"", b"9223372036854775808"))
+credentials = mostly(
+    among(b"AUTH", b"auth"), sequence(b"AUTH2", mostly(among(b"someone"), among(b"KEYS")))
+)
+choices = options(b"COPY", b"REPLACE", b"copy", sequence(credentials, optional(b"secret")), b"x")
+named = sequence(b"KEYS", some(any_key, least=0))
+
 COMMANDS: Final = [
     Command("SET", any_key, values),
     Command("RPUSH", any_key, some(values)),
@@ -117,6 +127,9 @@ COMMANDS: Final = [
     Command("RESTORE", any_key, ttls, payloads, b"REPLACE", weight=4),
     Command("RESTORE", any_key, times, payloads, b"ABSTTL", further, weight=3),
     Command("RESTORE-ASKING", any_key, ttls, payloads, further),
+    Command("MIGRATE", nowhere, any_key, numbers, numbers, choices, mangle=False),
+    Command("MIGRATE", nowhere, b"", numbers, numbers, choices, named, mangle=False),
+    Command("MIGRATE", nowhere, any_key, numbers, numbers, choices, named, mangle=False),
     Command("PTTL", any_key, check=near(5000), weight=2),
     Command("PEXPIRETIME", any_key, check=near(5000)),
     Command("TYPE", any_key),
