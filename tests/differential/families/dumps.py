@@ -107,7 +107,8 @@ further = options(b"REPLACE", b"replace", idle, frequency, most=3)
 
 # Nobody listens there.
 nowhere = sequence(b"127.0.0.1", b"1")
-numbers = mostly(among(b"0", b"1", b"1000"), among(b"-1", b"x", b"", b"9223372036854775808"))
+databases = mostly(among(b"0", b"1"), among(b"-1", b"x", b"", b"9223372036854775808"))
+timeouts = mostly(among(b"0", b"10000"), among(b"-1", b"x", b"", b"9223372036854775808"))
 credentials = mostly(
     among(b"AUTH", b"auth"), sequence(b"AUTH2", mostly(among(b"someone"), among(b"KEYS")))
 )
@@ -127,9 +128,9 @@ COMMANDS: Final = [
     Command("RESTORE", any_key, ttls, payloads, b"REPLACE", weight=4),
     Command("RESTORE", any_key, times, payloads, b"ABSTTL", further, weight=3),
     Command("RESTORE-ASKING", any_key, ttls, payloads, further),
-    Command("MIGRATE", nowhere, any_key, numbers, numbers, choices, mangle=False),
-    Command("MIGRATE", nowhere, b"", numbers, numbers, choices, named, mangle=False),
-    Command("MIGRATE", nowhere, any_key, numbers, numbers, choices, named, mangle=False),
+    Command("MIGRATE", nowhere, any_key, databases, timeouts, choices, mangle=False),
+    Command("MIGRATE", nowhere, b"", databases, timeouts, choices, named, mangle=False),
+    Command("MIGRATE", nowhere, any_key, databases, timeouts, choices, named, mangle=False),
     Command("PTTL", any_key, check=near(5000), weight=2),
     Command("PEXPIRETIME", any_key, check=near(5000)),
     Command("TYPE", any_key),
