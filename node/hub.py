@@ -177,6 +177,8 @@ class Hub:
         self._listeners: dict[int, socket.socket] = {}
         # What the poller reported and has not been attended to yet.
         self._ready: list[tuple[int, int]] = []
+        # How long clients are waited for before other tasks may go on; 0 where those hurry.
+        self.patience = PATIENCE
         self._serving = False
         self._turn_end = 0  # monotonic nanoseconds
         self._rung = False
@@ -263,7 +265,7 @@ class Hub:
         self._turn_end = engine.clock.monotonic_ns() + TURN_NS
         while True:
             if not self._ready:
-                self._ready = self.poller.poll(0 if self.pending else PATIENCE)
+                self._ready = self.poller.poll(0 if self.pending else self.patience)
                 if not self._ready and not self.pending:
                     return True
             self._serving = True

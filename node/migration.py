@@ -17,6 +17,11 @@ looks as if it had happened in one moment, the one at which it is over:
   is told that it is read-only.
 - A client that goes away leaves its migration running, as in Redis.
 
+Most migrations are of a few small keys to a target that answers at once. Where there is a
+connection to it, such a one is over within the command itself: it is sent and the answer awaited
+for a moment, no longer than a turn of the hub lasts. What has not been answered by then goes on in
+a task.
+
 In a transaction or a script nothing can be put off: there MIGRATE does hold everyone up, for its
 timeout at most in each step. (``migrateCommand`` in Redis's cluster.c.)
 """
@@ -24,6 +29,8 @@ timeout at most in each step. (``migrateCommand`` in Redis's cluster.c.)
 from __future__ import annotations
 
 import errno
+import os
+import select
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -34,6 +41,7 @@ from node.command import Command, Group, KeySpec, key
 from node.commands.arguments import REDACTED, SYNTAX_ERROR, integer
 from node.component import Component
 from node.engine import STAGE_MIGRATION
+from node.hub import PATIENCE as HUB_PATIENCE
 from node.information import Fields, Section
 from node.keyspace import EVENT_GENERIC, STILL_PAUSED, STILL_REPLICA
 from node.replication.restraint import READ_ONLY
@@ -63,6 +71,14 @@ WINDOW: Final = 1 << 20
 SLICE: Final = 64 * 1024
 READ_SIZE: Final = 64 * 1024
 
+# How long, in milliseconds, a target's answer is awaited with nobody being served meanwhile.
+PATIENCE: Final = 1
+
+# How such a try went: everything is answered, or is to be awaited; the connection is broken.
+ANSWERED: Final = 0
+UNANSWERED: Final = 1
+LOST: Final = 2
+
 # Connections are kept for the next migration to the same target.
 IDLE_SECONDS: Final = 10.0
 MOST_IDLE: Final = 64
@@ -88,10 +104,21 @@ class Failure(Exception):
 class Line:
     """A connection to a target, in database ``selected`` (-1: unknown).
 
-    ``timeout`` (seconds) holds for each step.
+    ``timeout`` (seconds) holds for each step. ``quick``: the target has answered in a moment so
+    far.
     """
 
-    __slots__ = ("address", "stream", "timeout", "selected", "used")
+    __slots__ = (
+        "address",
+        "stream",
+        "timeout",
+        "selected",
+        "used",
+        "pollable",
+        "quick",
+        "_poll",
+        "_fd",
+    )
 
     def __init__(self, address: tuple[str, int], stream: trio.abc.Stream, timeout: float) -> None:
         self.address = address
@@ -99,6 +126,40 @@ class Line:
         self.timeout = timeout
         self.selected = -1
         self.used = 0.0  # trio's time
+        self._fd = -1
+        if isinstance(stream, trio.SocketStream):
+            self._fd = stream.socket.fileno()
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLIN)
+        self.pollable = self._fd >= 0
+        self.quick = self.pollable
+
+    def hurry(self, shipment: Shipment, unsent: list[bytes]) -> int:
+        """Send a portion, and await its answer for a moment; how that went.
+
+        What is still to be sent of the portion is left in ``unsent``.
+        """
+        try:
+            unsent += shipment.load()
+            while unsent:
+                sent = os.write(self._fd, unsent[0])
+                unsent[0] = unsent[0][sent:]
+                if unsent[0]:
+                    return UNANSWERED
+                del unsent[0]
+            while shipment.sent and not shipment.complete:
+                if not self._poll.poll(PATIENCE):
+                    self.quick = False
+                    return UNANSWERED
+                data = os.read(self._fd, READ_SIZE)
+                if not data:
+                    return LOST
+                shipment.receive(data)
+        except BlockingIOError:
+            return UNANSWERED
+        except (OSError, ShipmentError):
+            return LOST
+        return ANSWERED if shipment.complete else UNANSWERED
 
     async def send(self, piece: bytes) -> None:
         """Raises Failure."""
@@ -179,15 +240,22 @@ def find_keys(argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...]]]:
 
 
 class Job:
-    """A migration under way. ``wait`` is its client's, until that has gone."""
+    """A migration under way. ``wait`` is its client's, until that has gone.
 
-    __slots__ = ("order", "shipment", "wait", "reply")
+    ``line`` is a connection on which it has begun, with ``unsent`` to be sent first; ``tries`` is
+    how many there are left.
+    """
+
+    __slots__ = ("order", "shipment", "wait", "reply", "line", "unsent", "tries")
 
     def __init__(self, order: Order, shipment: Shipment, wait: Wait) -> None:
         self.order = order
         self.shipment = shipment
         self.wait: Wait | None = wait
         self.reply: Reply = BROKEN
+        self.line: Line | None = None
+        self.unsent: list[bytes] = []
+        self.tries = 2
         wait.unblockable = False
         wait.cancelled = self.forget_client
 
@@ -205,6 +273,7 @@ class Migration(Component):
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
         self._network = server.network
+        self._hub = server.hub
         self._log = server.log
         self.asking = server.config.boolean("cluster-enabled")
         self._nursery: trio.Nursery | None = None
@@ -276,21 +345,42 @@ class Migration(Component):
             asking=self.asking,
         )
         if ctx.deny_blocking or self._nursery is None:
-            reply = self._deliver_at_once(order, shipment)
-            moved = self._remove(order, shipment)
-            if moved:
-                ctx.propagate(b"DEL", *moved)
-            if type(reply) is Error:
-                raise ReplyError(reply.text)
-            return reply
+            return self._settle(ctx, order, shipment, self._deliver_at_once(order, shipment))
+        line = self._take_idle(order)
+        unsent: list[bytes] = []
+        outcome = UNANSWERED
+        if line is not None:
+            shipment.begin(line.selected)
+            if line.quick:
+                outcome = line.hurry(shipment, unsent)
+                if outcome == ANSWERED:
+                    return self._settle(ctx, order, shipment, self._end_exchange(line, shipment))
         job = Job(order, shipment, self.engine.blocking.wait(ctx, argv, 0, NO_REPLY))
+        if outcome == UNANSWERED:
+            job.line = line
+            job.unsent = unsent
+        elif line is not None:
+            self._close_soon(line)
+            job.tries -= 1
+            if shipment.answered or shipment.error is not None:
+                job.tries = 0
         if not self._jobs:
             self.engine.add_guard(STAGE_MIGRATION, self.guard)
+            self._hub.patience = 0.0
         self._jobs[job] = None
         for name in names:
             self._under_way[name] = None
         self._nursery.start_soon(self._carry, job)
         return NO_REPLY
+
+    def _settle(self, ctx: Session, order: Order, shipment: Shipment, reply: Reply) -> Reply:
+        """The migration is over with the command that asked for it. Raises ReplyError."""
+        moved = self._remove(order, shipment)
+        if moved:
+            ctx.propagate(b"DEL", *moved)
+        if type(reply) is Error:
+            raise ReplyError(reply.text)
+        return reply
 
     # While keys are under way.
 
@@ -342,6 +432,7 @@ class Migration(Component):
             self._under_way.pop(name, None)
         if not self._jobs:
             engine.remove_guard(self.guard)
+            self._hub.patience = HUB_PATIENCE
         if job.wait is not None:
             engine.blocking.finish(job.wait, reply)
         engine.blocking.resume_postponed()
@@ -375,53 +466,66 @@ class Migration(Component):
             try:
                 while True:
                     await trio.sleep(1.0)
-                    await self._close_idle(trio.current_time() - IDLE_SECONDS)
+                    self._close_idle(trio.current_time() - IDLE_SECONDS)
             finally:
                 self._nursery = None
 
     async def _carry(self, job: Job) -> None:
         """One migration, from the connection to the end."""
         try:
-            job.reply = await self._deliver(job.order, job.shipment)
+            job.reply = await self._deliver(job)
         except Exception:
             self.engine.statistics.unexpected += 1
             self._log.warning(f"Unexpected error in a migration:\n{traceback.format_exc()}")
         self._conclude(job)
 
-    async def _deliver(self, order: Order, shipment: Shipment) -> Reply:
+    async def _deliver(self, job: Job) -> Reply:
         """Send all keys, and read what comes back; what the client is to be told.
 
         A connection that breaks before the target has answered for any key may have been an old one
         that it has closed long since: there is a second try.
         """
-        tries = 2
-        while True:
+        order = job.order
+        shipment = job.shipment
+        reply = READ_FAILED
+        while job.tries:
+            line = job.line
+            job.line = None
+            if line is None:
+                try:
+                    line = await self._connect(order)
+                except Failure as failure:
+                    return failure.reply
+                shipment.begin(-1)
             try:
-                line = await self._connect(order)
-            except Failure as failure:
-                return failure.reply
-            shipment.begin(line.selected)
-            try:
-                await self._exchange(line, shipment)
+                await self._exchange(line, job)
             except Failure as failure:
                 await trio.aclose_forcefully(line.stream)
-                tries -= 1
-                if shipment.error is not None:
-                    return _target_error(shipment.error)
-                if not tries or failure.final or shipment.answered:
-                    return failure.reply
-                continue
+                job.tries -= 1
+                job.unsent = []
+                reply = failure.reply
+                if failure.final or shipment.answered or shipment.error is not None:
+                    break
             except BaseException:
                 await trio.aclose_forcefully(line.stream)
                 raise
-            line.selected = order.target_db if shipment.error is None else -1
-            await self._put_back(line)
-            return OK if shipment.error is None else _target_error(shipment.error)
+            else:
+                return self._end_exchange(line, shipment)
+        return reply if shipment.error is None else _target_error(shipment.error)
 
-    async def _exchange(self, line: Line, shipment: Shipment) -> None:
+    def _end_exchange(self, line: Line, shipment: Shipment) -> Reply:
+        """Everything has been answered: keep the connection; what the client is to be told."""
+        line.selected = shipment.target_db if shipment.error is None else -1
+        self._put_back(line)
+        return OK if shipment.error is None else _target_error(shipment.error)
+
+    async def _exchange(self, line: Line, job: Job) -> None:
         """Raises Failure."""
         engine = self.engine
         keyspace = engine.keyspace
+        shipment = job.shipment
+        for piece in job.unsent:
+            await line.send(piece)
         while not shipment.sent:
             if keyspace.still & STILL_REPLICA:
                 # The master may change what is being serialized.
@@ -434,8 +538,10 @@ class Migration(Component):
                 await line.send(piece)
             while shipment.in_flight > WINDOW:
                 await self._receive(line, shipment)
+        began = trio.current_time()
         while not shipment.complete:
             await self._receive(line, shipment)
+        line.quick = line.pollable and trio.current_time() - began < PATIENCE / 1000
 
     async def _receive(self, line: Line, shipment: Shipment) -> None:
         data = await line.receive()
@@ -446,15 +552,19 @@ class Migration(Component):
 
     # Connections.
 
+    def _take_idle(self, order: Order) -> Line | None:
+        """A connection to the target that nobody uses."""
+        idle = self._idle.get((order.host, order.port))
+        if not idle:
+            return None
+        self._idle_count -= 1
+        line = idle.pop()
+        line.timeout = order.timeout
+        return line
+
     async def _connect(self, order: Order) -> Line:
-        """An idle connection, or else a new one. Raises Failure."""
+        """A new connection. Raises Failure."""
         address = order.host, order.port
-        idle = self._idle.get(address)
-        if idle:
-            self._idle_count -= 1
-            line = idle.pop()
-            line.timeout = order.timeout
-            return line
         try:
             with trio.fail_after(order.timeout):
                 stream = await self._network.connect(*address)
@@ -462,27 +572,30 @@ class Migration(Component):
             raise Failure(_connect_error(error), final=True) from None
         return Line(address, stream, order.timeout)
 
-    async def _put_back(self, line: Line) -> None:
+    def _put_back(self, line: Line) -> None:
+        if self._idle_count >= MOST_IDLE:
+            self._close_soon(line)
+            return
         line.used = trio.current_time()
         self._idle.setdefault(line.address, []).append(line)
         self._idle_count += 1
-        if self._idle_count > MOST_IDLE:
-            oldest = min(line.used for lines in self._idle.values() for line in lines)
-            await self._close_idle(oldest)
 
-    async def _close_idle(self, until: float) -> None:
+    def _close_soon(self, line: Line) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(trio.aclose_forcefully, line.stream)
+
+    def _close_idle(self, until: float) -> None:
         """Close the connections that were last used at ``until`` or before."""
-        old: list[Line] = []
         for address, lines in list(self._idle.items()):
-            old += [line for line in lines if line.used <= until]
             kept = [line for line in lines if line.used > until]
+            for line in lines:
+                if line.used <= until:
+                    self._idle_count -= 1
+                    self._close_soon(line)
             if kept:
                 self._idle[address] = kept
             else:
                 del self._idle[address]
-        self._idle_count -= len(old)
-        for line in old:
-            await trio.aclose_forcefully(line.stream)
 
     # Holding everybody up.
 

@@ -58,6 +58,8 @@ def load(payload: bytes, limits: Limits) -> Value:
         raise DumpError("DUMP payload version or checksum are wrong")
     if crc64(payload[:-8]) != int.from_bytes(payload[-8:], "little"):
         raise DumpError("DUMP payload version or checksum are wrong")
+    if start > 1 and payload[0] == STRING and payload[1] == start - 2 < 64:
+        return payload[2:start]  # a short string, as most are
     if not start or payload[0] > NEWEST_TYPE:
         raise RdbError("Unknown type of value", 0)
     return RdbReader(limits).read_value(payload[0], payload[1:start])
