@@ -399,6 +399,9 @@ class Config:
                 raise ConfigError("wrong number of arguments")
             current = self.value(directive.name)
             first = directive.name not in self.loaded
+            if directive.multiple and len(words) == 1 and words[0]:
+                # All arguments may stand in one pair of quotes.
+                words = tuple(map(decode, split_words(encode(words[0])) or ()))
             self._values[directive.name] = directive.accumulate(words, current, first)
             self.loaded.add(directive.name)
         elif name in DEPRECATED and len(words) == 1:

@@ -122,6 +122,28 @@ def test_save_lines_add_up(config: Config) -> None:
     assert config.save_points() == []
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('save "3600 1 60 5"', b"3600 1 60 5"),
+        ('save " 3600\\t1 "', b"3600 1"),
+        ('save " "', b""),
+        ('oom-score-adj-values "1 2 3"', b"1 2 3"),
+        ('shutdown-on-sigint "save now"', b"save now"),
+        ('latency-tracking-info-percentiles "50 99.90"', b"50 99.9"),
+        ('bind "127.0.0.1 ::1"', b"127.0.0.1 ::1"),
+    ],
+)
+def test_all_arguments_in_one_pair_of_quotes(config: Config, line: str, value: bytes) -> None:
+    read(config, line)
+    assert config.written(line.split()[0]) == value
+
+
+def test_two_options_of_one_word_each(config: Config) -> None:
+    config.read_options([b"--save", b"3600 1", b"--save", b"60 2"])
+    assert config.save_points() == [(3600, 1), (60, 2)]
+
+
 def test_output_buffer_limits_are_set_by_class(config: Config) -> None:
     read(config, "client-output-buffer-limit replica 1mb 1kb 5")
     config.set([("client-output-buffer-limit", "pubsub 3 2 1 normal 9 8 7")])
