@@ -237,6 +237,7 @@ def serve(
     if code == 0:
         supervisor.stopping()
         pid_file.remove()
+        process.remove_socket(config.text("unixsocket"), log)
         log.warning("Sentrio is now ready to exit, bye bye...")
     return code
 
@@ -246,17 +247,13 @@ async def run_server(
 ) -> int:
     """Serve until SHUTDOWN or a signal; the exit code."""
     code = 0
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(watch_signals, server)
-            try:
-                await server.run(initialized=initialized, ready=ready)
-            except (CannotListen, LoadFailed):
-                code = 1
-            nursery.cancel_scope.cancel()
-    except* SystemExit:
-        # The second SIGINT.
-        code = 1
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch_signals, server)
+        try:
+            await server.run(initialized=initialized, ready=ready)
+        except (CannotListen, LoadFailed):
+            code = 1
+        nursery.cancel_scope.cancel()
     return code
 
 

@@ -173,6 +173,15 @@ class PidFile:
             Path(self.path).unlink()
 
 
+def remove_socket(path: str, log: Log) -> None:
+    """Remove the file of the Unix socket, at the end of the process; `path` empty for none."""
+    if not path:
+        return
+    log.notice("Removing the unix socket file.")
+    with contextlib.suppress(OSError):
+        Path(path).unlink()
+
+
 def greet(log: Log, configured: bool, program: str) -> None:
     """The first lines of a log. `configured`: whether there was anything on the command line."""
     bits = 64 if sys.maxsize > 2**32 else 32

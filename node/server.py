@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType
 
 import trio
 
@@ -358,32 +360,43 @@ def _put_aside(session: Session, command: Command, argv: list[bytes]) -> Reply:
 async def watch_signals(
     server: Server, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """SIGTERM and SIGINT ask for a clean shutdown; a second SIGINT ends the process at once.
+    """SIGTERM and SIGINT ask for a clean shutdown; SIGINT while one is asked for ends the process.
 
     It has started once neither ends the process by itself any more.
     """
     # A terminal that goes away is no reason to end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    interrupted = False
+    asked = False
+    log = server.log
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        # Called in the middle of whatever holds the server up, the last snapshot perhaps.
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            log.warning("You insist... exiting now.")
+            os._exit(1)
+        asked = True
+        if server.loading:
+            log.warning("Received shutdown signal during loading, scheduling shutdown.")
+        else:
+            log.warning(f"Received {signal.Signals(number).name} scheduling shutdown...")
+        assert callable(pass_on)
+        pass_on(number, frame)
+
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        pass_on = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGTERM, receive)
+        signal.signal(signal.SIGINT, receive)
         task_status.started()
         async for number in signals:
-            if number == signal.SIGINT:
-                if interrupted:
-                    server.log.warning("You insist... exiting now.")
-                    raise SystemExit(1)
-                interrupted = True
             name = signal.Signals(number).name
-            if server.loading:
-                server.log.warning("Received shutdown signal during loading, scheduling shutdown.")
-            else:
-                server.log.warning(f"Received {name} scheduling shutdown...")
             try:
                 server.shut_down(
                     ShutdownRequest(server.config.values(f"shutdown-on-{name.lower()}"))
                 )
             except ShutdownRefused:
-                server.log.warning(
+                asked = False
+                log.warning(
                     f"{name} received but errors trying to shut down the server, check the logs "
                     "for more information"
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 
 import pytest
 
@@ -18,6 +19,14 @@ def wait_for_end(server: Server) -> int:
     """The exit code."""
     assert server.process is not None
     return server.process.wait(STOP_LIMIT)
+
+
+def await_line(server: Server, text: str) -> None:
+    """Wait until the log has it."""
+    deadline = time.monotonic() + STOP_LIMIT
+    while text not in server.log:
+        assert time.monotonic() < deadline, server.log
+        time.sleep(0.01)
 
 
 def is_connectable(server: Server) -> bool:
@@ -127,6 +136,24 @@ def test_signals(start_node: StartServer, number: signal.Signals) -> None:
     assert lines[-1] == LAST_LINE
 
 
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_who_insists_does_not_wait(start_node: StartServer, first: signal.Signals) -> None:
+    server = start_node("--enable-debug-command", "yes", "--save", "3600 1")
+    assert server.process is not None
+    with server.connect() as client:
+        assert client("SET", "key", "value") == OK
+        # A server that does nothing else for a long time.
+        client.send_raw(b"DEBUG LOG goodnight\r\nDEBUG SLEEP 1000\r\n")
+        await_line(server, "goodnight")
+        server.process.send_signal(first)
+        await_line(server, "scheduling shutdown")
+        server.process.send_signal(signal.SIGINT)
+        assert wait_for_end(server) == 1
+    assert "# You insist... exiting now." in server.log
+    assert LAST_LINE not in server.log
+    assert not (server.folder / "dump.rdb").exists()
+
+
 def test_a_terminal_that_goes_away_ends_nothing(start_node: StartServer) -> None:
     server = start_node()
     assert server.process is not None
@@ -136,15 +163,16 @@ def test_a_terminal_that_goes_away_ends_nothing(start_node: StartServer) -> None
 
 
 def test_a_signal_that_asks_for_the_impossible(start_node: StartServer) -> None:
-    server = start_node("--shutdown-on-sigterm", "save")
+    server = start_node("--shutdown-on-sigint", "save")
     assert server.process is not None
     lock(server, True)
-    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGINT)
     with server.connect() as client:
         while "check the logs for more information" not in server.log:
             assert client("PING") is not None
-        assert client("CONFIG", "SET", "shutdown-on-sigterm", "default") == OK
-    server.process.send_signal(signal.SIGTERM)
+        assert client("CONFIG", "SET", "shutdown-on-sigint", "default") == OK
+    # The first that is asked for since.
+    server.process.send_signal(signal.SIGINT)
     assert wait_for_end(server) == 0
 
 

@@ -219,9 +219,15 @@ def test_unix_socket_pid_file_and_clean_end(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(LIMIT) == 0
         assert not pid_file.exists()
+        assert not path.exists()
         text = output.read_text()
         assert "# Received SIGTERM scheduling shutdown..." in text
-        assert "* Removing the pid file." in text
+        ends = [line.split(" ", 5)[-1] for line in text.splitlines()[-3:]]
+        assert ends == [
+            "* Removing the pid file.",
+            "* Removing the unix socket file.",
+            "# Sentrio is now ready to exit, bye bye...",
+        ]
 
 
 def test_daemon(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_save_lines_add_up(config: Config) -> None:
 )
 def test_all_arguments_in_one_pair_of_quotes(config: Config, line: str, value: bytes) -> None:
     read(config, line)
-    assert config.written(line.split()[0]) == value
+    assert config.written(line.split(maxsplit=1)[0]) == value
 
 
 def test_two_options_of_one_word_each(config: Config) -> None:
