@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,10 @@ class Files:
 
     def fdatasync(self, descriptor: int) -> None:
         """As :meth:`fsync`, without what is not needed to read the data back (times)."""
-        os.fdatasync(descriptor)
+        if sys.platform == "darwin":
+            os.fsync(descriptor)
+        else:
+            os.fdatasync(descriptor)
 
     def size_of(self, descriptor: int) -> int:
         """The length of the file in bytes."""
