@@ -99,13 +99,19 @@ class SystemNetwork:
         return socket.create_connection((host, port), timeout)
 
 
-def address_unavailable(error: OSError) -> bool:
-    """True for what an optional bind address (``-`` prefix) may fail with."""
+def address_missing(error: OSError) -> bool:
+    """True where the machine lacks the address: an optional one (``-`` prefix) may."""
+    return not isinstance(error, socket.gaierror) and error.errno == errno.EADDRNOTAVAIL
+
+
+def family_missing(error: OSError) -> bool:
+    """True where the machine lacks a whole family of addresses, IPv6 say: any address may."""
+    if isinstance(error, socket.gaierror):
+        return error.errno in (socket.EAI_FAMILY, getattr(socket, "EAI_ADDRFAMILY", None))
     return error.errno in (
-        errno.EADDRNOTAVAIL,
         errno.EAFNOSUPPORT,
         errno.ENOPROTOOPT,
         errno.EPROTONOSUPPORT,
         errno.ESOCKTNOSUPPORT,
         errno.EPFNOSUPPORT,
-    ) or isinstance(error, socket.gaierror)
+    )

@@ -21,7 +21,7 @@ from node.files import SYSTEM_FILES, Files
 from node.hub import Hub
 from node.keyspace import Keyspace
 from node.log import Log
-from node.network import Network, address_unavailable
+from node.network import Network, address_missing, family_missing
 from node.resp import NO_REPLY, Reply
 from node.session import Session
 from node.values.collection import Limits
@@ -194,18 +194,18 @@ class Server:
             try:
                 found.extend(self.network.listen(host, port, self.config.integer("tcp-backlog")))
             except OSError as error:
-                if optional and address_unavailable(error):
-                    continue
                 reason = error.strerror or str(error)
                 self.log.warning(
                     f"Warning: Could not create server TCP listening socket {host}:{port}: "
                     f"bind: {reason}"
                 )
+                if family_missing(error) or (optional and address_missing(error)):
+                    continue
                 for listener in found:
                     listener.close()
                 self.log.warning(f"Failed listening on port {port} (tcp), aborting.")
                 raise CannotListen from None
-        self.ports = [port]
+        self.ports = [port] if found else []
         return found
 
     def _change_bind(self) -> None:
