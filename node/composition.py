@@ -130,11 +130,12 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
     loading = Loading(server, snapshots)
     log = AppendOnlyFile(server, child, loading)
     server.shutdown_hooks += [snapshots.stop_child, log.finish, snapshots.save_finally]
+    replication = Replication(server, child, snapshots)
     for component in components:
         if isinstance(component, Debugging):
+            component.add(b"change-repl-id", 2, 2, replication.change_id)
             component.add(b"object", 3, 4, dump.describe_object)
             component.add(b"reload", 2, sys.maxsize, loading.reload)
-    replication = Replication(server, child, snapshots)
     replication.link = Link(replication, loading, child, log)
     restraint = Restraint(replication, replication.link)
     loading.snapshot_loaded = replication.take_lineage

@@ -58,6 +58,10 @@ if TYPE_CHECKING:
 GROUP: Final = Group("server")
 
 HELP: Final = (
+    "ASSERT",
+    "    End the process as if by a failed assertion.",
+    "CHANGE-REPL-ID",
+    "    Begin a history of replication that no replica can continue.",
     "CLIENT-EVICTION",
     "    Tell how many clients use how much memory, by powers of two.",
     "CONFIG-REWRITE-FORCE-ALL",
@@ -144,6 +148,7 @@ class Debugging(Component):
             server.engine.protection = self._protect
         # Name -> least and most arguments (with DEBUG and the name), handler.
         self._subcommands: dict[bytes, tuple[int, int, Subcommand]] = {
+            b"assert": (2, 2, self._crash),
             b"client-eviction": (2, 2, self._client_eviction),
             b"config-rewrite-force-all": (2, 2, self._rewrite_all),
             b"digest": (2, 2, self._digest),

@@ -276,6 +276,13 @@ TYPES_AND_SCRIPTS: Final[list[Directive]] = [
         "Milliseconds after which a script counts as busy.",
         alias="lua-time-limit",
     ),
+    _bool(
+        "lua-enable-deprecated-api",
+        False,
+        "Functions of Lua that scripts should not use any more.",
+        mutable=False,
+        hidden=True,
+    ),
     _int("list-compress-depth", 0, 0, INT_MAX, "Nodes at the ends of a list never compressed."),
     _memory("hll-sparse-max-bytes", 3000, 0, INT64_MAX, "Size of a sparse HyperLogLog."),
     _memory("stream-node-max-bytes", 4096, 0, INT64_MAX, "Bytes in one node of a stream."),

@@ -146,6 +146,12 @@ class Replication(Component):
         self.masters.disconnect_all()
         self._change_role(MASTER)
 
+    def change_id(self, ctx: Session, argv: list[bytes]) -> Reply:
+        """DEBUG CHANGE-REPL-ID: a history that nobody else is part of, for tests."""
+        self.log.notice("Changing replication IDs after receiving change-repl-id")
+        self.history.begin_anew()
+        return OK
+
     def _change_role(self, role: str) -> None:
         self.role = role
         self.masters.role_changed()

@@ -178,7 +178,12 @@ def test_a_signal_that_asks_for_the_impossible(start_node: StartServer) -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("SEGFAULT", signal.SIGSEGV), ("PANIC", signal.SIGABRT), ("OOM", signal.SIGABRT)],
+    [
+        ("SEGFAULT", signal.SIGSEGV),
+        ("PANIC", signal.SIGABRT),
+        ("OOM", signal.SIGABRT),
+        ("ASSERT", signal.SIGABRT),
+    ],
 )
 def test_crashes_for_those_who_test_what_comes_after(
     start_node: StartServer, name: str, number: signal.Signals

@@ -43,6 +43,15 @@ def test_switches(node: LocalServer) -> None:
     assert states() == (True, False)
 
 
+def test_a_history_that_nobody_continues(node: LocalServer) -> None:
+    before = node.info("replication")
+    assert node.connect()("DEBUG", "CHANGE-REPL-ID") == OK
+    after = node.info("replication")
+    assert after["master_replid"] != before["master_replid"]
+    assert after["master_replid2"] == "0" * 40
+    assert after["master_repl_offset"] == before["master_repl_offset"]
+
+
 def test_pattern(node: LocalServer) -> None:
     client = node.connect()
     assert client("DEBUG", "STRINGMATCH-LEN", "h[a-e]llo*", "hello world") == 1
