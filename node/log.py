@@ -149,7 +149,8 @@ class Log:
     def _send(self, level: int, message: str) -> None:
         if self._facility >= 0:
             priorities = (syslog.LOG_DEBUG, syslog.LOG_INFO, syslog.LOG_NOTICE, syslog.LOG_WARNING)
-            syslog.syslog(priorities[level], message.replace("\0", "\\0"))
+            text = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            syslog.syslog(priorities[level], text.replace("\0", "\\0"))
 
 
 def _write_all(descriptor: int, octets: bytes) -> None:

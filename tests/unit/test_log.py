@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import syslog
 import time
 from pathlib import Path
 
@@ -90,3 +91,26 @@ def test_descriptor_gets_each_line_at_once() -> None:
 def test_a_line_that_cannot_be_written_is_lost(tmp_path: Path) -> None:
     log = Log(StoppedClock(), path=str(tmp_path / "missing" / "log"))
     log.warning("nobody hears")
+
+
+def test_lines_go_to_syslog_too(log: Log, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, int, int]] = []
+    sent: list[tuple[int, str]] = []
+    real = syslog.syslog
+
+    def send(priority: int, message: str) -> None:
+        real(priority, message)  # wherever that leads: it must not refuse the text
+        sent.append((priority, message))
+
+    monkeypatch.setattr(syslog, "openlog", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(syslog, "syslog", send)
+    assert not log.to_syslog
+    log.open_syslog("my node", "local3")
+    assert log.to_syslog
+    options = syslog.LOG_PID | syslog.LOG_NDELAY | syslog.LOG_NOWAIT
+    assert opened == [("my node", options, syslog.LOG_LOCAL3)]
+    log.debug("too little")
+    log.notice("one")
+    log.warning("two \udcff\0end")
+    assert sent == [(syslog.LOG_NOTICE, "one"), (syslog.LOG_WARNING, "two \ufffd\\0end")]
+    assert path.read_bytes().endswith(b"two \xff\0end\n")
