@@ -104,9 +104,9 @@ def test_lines_go_to_syslog_too(log: Log, path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(syslog, "openlog", lambda *arguments: opened.append(arguments))
     monkeypatch.setattr(syslog, "syslog", send)
-    assert not log.to_syslog
+    before = log.to_syslog
     log.open_syslog("my node", "local3")
-    assert log.to_syslog
+    assert (before, log.to_syslog) == (False, True)
     options = syslog.LOG_PID | syslog.LOG_NDELAY | syslog.LOG_NOWAIT
     assert opened == [("my node", options, syslog.LOG_LOCAL3)]
     log.debug("too little")
