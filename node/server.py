@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -84,6 +85,8 @@ class Server:
         # Run in order when the server goes down; one that raises ShutdownRefused keeps it up
         # (unless it is forced).
         self.shutdown_hooks: list[Callable[[ShutdownRequest], None]] = []
+        # A file that is being written under another name: of no use once the process ends at once.
+        self.unfinished = ""
         # Loads the data from disk, at start, while clients are served; see LoadFailed.
         self.load: Callable[[], Awaitable[None]] = _load_nothing
         self.loading = False
@@ -374,6 +377,9 @@ async def watch_signals(
         nonlocal asked
         if asked and number == signal.SIGINT:
             log.warning("You insist... exiting now.")
+            if server.unfinished:
+                with contextlib.suppress(OSError):
+                    server.files.remove(server.unfinished)
             os._exit(1)
         asked = True
         if server.loading:

@@ -223,7 +223,7 @@ class Snapshots(Component):
         """Write the file; False when that failed, which has been logged."""
         files = self._files
         log = self._log
-        aside = f"temp-{os.getpid()}.rdb"
+        aside = self._server.unfinished = f"temp-{os.getpid()}.rdb"
         folder = self._config.text("dir")
         portion = SYNC_PORTION if self._config.boolean("rdb-save-incremental-fsync") else 0
         try:

@@ -154,6 +154,19 @@ def test_who_insists_does_not_wait(start_node: StartServer, first: signal.Signal
     assert not (server.folder / "dump.rdb").exists()
 
 
+def test_who_insists_leaves_no_half_of_a_snapshot(start_node: StartServer) -> None:
+    server = start_node("--save", "3600 1", "--rdb-key-save-delay", "1000000000")
+    assert server.process is not None
+    with server.connect() as client:
+        assert client("MSET", "a", "1", "b", "2") == OK
+        server.process.send_signal(signal.SIGINT)
+        while not list(server.folder.glob("temp-*.rdb")):
+            assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert wait_for_end(server) == 1
+    assert not list(server.folder.glob("*.rdb"))
+
+
 def test_a_terminal_that_goes_away_ends_nothing(start_node: StartServer) -> None:
     server = start_node()
     assert server.process is not None
