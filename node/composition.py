@@ -138,7 +138,7 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
             component.add(b"reload", 2, sys.maxsize, loading.reload)
     replication.link = Link(replication, loading, child, log)
     restraint = Restraint(replication, replication.link)
-    loading.snapshot_loaded = replication.take_lineage
+    loading.head_read = replication.take_lineage
     replication.begin()
     masters = replication.masters
     persistence = [child, snapshots, loading, log]

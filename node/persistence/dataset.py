@@ -16,6 +16,10 @@ SYNC_PORTION: Final = 4 << 20
 CLOCK_MASK: Final = 0xFFFFFF
 
 
+def _ignore_key(db: int, key: bytes) -> None:
+    return None
+
+
 class Unloadable(Exception):
     """Well-formed records that cannot be put into this keyspace; the text says why."""
 
@@ -70,7 +74,8 @@ class Intake:
     """Puts records into a keyspace and counts them.
 
     ``now`` is in Unix milliseconds. Keys whose time has come before it are left out, unless
-    ``keep_expired`` (a file that belongs to a log which will delete them). ``replace`` allows keys
+    ``keep_expired`` (a file that belongs to a log which will delete them); ``left_out`` is called
+    with the database and the name of each. ``replace`` allows keys
     that are there already. ``sizes`` may say how many keys the databases will have, to make room in
     one go; what has been used of it is taken out.
     """
@@ -78,6 +83,7 @@ class Intake:
     __slots__ = (
         "loaded",
         "expired",
+        "left_out",
         "_keyspace",
         "_now",
         "_keep_expired",
@@ -98,6 +104,7 @@ class Intake:
     ) -> None:
         self.loaded = 0
         self.expired = 0
+        self.left_out: Callable[[int, bytes], None] = _ignore_key
         self._keyspace = keyspace
         self._now = now
         self._keep_expired = keep_expired
@@ -120,6 +127,7 @@ class Intake:
             deadline = record.deadline
             if deadline is not None and deadline < self._now and not self._keep_expired:
                 self.expired += 1
+                self.left_out(record.db, record.key)
                 continue
             key = record.key
             db = databases[record.db]

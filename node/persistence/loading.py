@@ -43,6 +43,11 @@ LOADING_ERROR: Final = Error(b"LOADING Redis is loading the dataset in memory")
 BAD_OPTIONS: Final = b"ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."
 RELOAD_FAILED: Final = b"ERR Error trying to load the RDB dump, check server logs."
 
+
+def _ignore_head(aux: dict[bytes, bytes]) -> None:
+    return None
+
+
 # Loads the data if it has any, or has the say on whether there are any.
 Source = Callable[[], Awaitable[bool]]
 
@@ -62,8 +67,8 @@ class Loading(Component):
         self._log = server.log
         self._clock = server.clock
         self.sources: list[Source] = [self._load_snapshot]
-        # Told what the head of the snapshot said, once that has been loaded at start.
-        self.snapshot_loaded: Callable[[dict[bytes, bytes]], None] = _ignore_head
+        # Told what the head of the snapshot says that is loaded at start, before any key is.
+        self.head_read: Callable[[dict[bytes, bytes]], None] = _ignore_head
         self.expired = 0
         self.loaded = 0
         # Progress: Unix seconds, bytes.
@@ -156,14 +161,14 @@ class Loading(Component):
         try:
             self.begin(self._files.size_of(descriptor))
             reader, intake = self.open_reader()
-            await self.read(descriptor, reader, intake)
+            intake.left_out = self._log_expiry
+            await self.read(descriptor, reader, intake, self.head_read)
         except (RdbError, Unloadable, OSError) as error:
             self.complain(path, error)
             raise self._failure() from None
         finally:
             self._files.close(descriptor)
         self.settle(reader, intake)
-        self.snapshot_loaded(reader.aux)
         taken = (self._clock.monotonic_ns() - started) / 1e9
         log.notice(f"DB loaded from disk: {taken:.3f} seconds")
         return True
@@ -172,7 +177,18 @@ class Loading(Component):
         self._log.warning("Fatal error loading the DB, check server logs. Exiting.")
         return LoadFailed()
 
-    async def read(self, descriptor: int, reader: RdbReader, intake: Intake) -> None:
+    def _log_expiry(self, db: int, key: bytes) -> None:
+        """Replicas that go on where the snapshot ends have the key still."""
+        engine = self.engine
+        engine.command_log.append([(db, [engine.keyspace.expire_command, key])])
+
+    async def read(
+        self,
+        descriptor: int,
+        reader: RdbReader,
+        intake: Intake,
+        head_read: Callable[[dict[bytes, bytes]], None] = _ignore_head,
+    ) -> None:
         """Read the whole file. Raises RdbError, Unloadable, OSError."""
         config = self._config
         told = False
@@ -182,6 +198,7 @@ class Loading(Component):
             if not told and (records or reader.finished):
                 told = True
                 self.tell_origin(reader)
+                head_read(reader.aux)
             if config.integer("key-load-delay") > 0:
                 for record in records:
                     intake.take([record])
@@ -350,10 +367,6 @@ class Loading(Component):
                 ("loading_eta_seconds", eta),
             ]
         return fields
-
-
-def _ignore_head(aux: dict[bytes, bytes]) -> None:
-    return None
 
 
 def check_end(reader: RdbReader) -> None:

@@ -88,7 +88,7 @@ class Replication(Component):
             link.resumable = False
 
     def take_lineage(self, aux: dict[bytes, bytes]) -> None:
-        """A snapshot has been loaded at start: of which history its data are part, if it says so.
+        """A snapshot is loaded at start: of which history its data are part, if it says so.
 
         A replica asks its master to go on there. A master begins a history of its own, which
         continues that one (``loadDataFromDisk``).

@@ -125,17 +125,27 @@ def test_a_replica_of_a_replica_without_a_master(
 def test_a_master_that_restarts_goes_on_with_its_replicas(
     start_oracle: StartServer, start_node: StartServer, kind: str
 ) -> None:
-    """Its snapshot says of which history the data are."""
+    """Its snapshot says of which history the data are.
+
+    What has expired in it is deleted at the replicas, which only hide it.
+    """
     master = start_node(*QUICK, "--save", "3600", "1")
     replica = (start_oracle if kind == "redis" else start_node)(*QUICK)
     with replica.connect() as lower:
         with master.connect() as upper:
             follow(lower, master)
             Traffic(upper, 71).run(300)
+            upper("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+            upper("SELECT", 5)
+            upper("SET", "doomed", "value", "PX", 100)
+            lower("SELECT", 5)
+            wait_for_equality(upper, lower)
+            wait_until(lambda: lower("EXISTS", "doomed") == 0)
             wait_for_equality(upper, lower)
         master.restart()
         with master.connect() as upper:
             wait_for_link(lower)
+            wait_for_equality(upper, lower)
             Traffic(upper, 72).run(300)
             wait_for_equality(upper, lower)
             stats = info(upper, "stats")
