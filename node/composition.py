@@ -130,7 +130,8 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
     loading = Loading(server, snapshots)
     log = AppendOnlyFile(server, child, loading)
     server.shutdown_hooks += [snapshots.stop_child, log.finish, snapshots.save_finally]
-    replication = Replication(server, child, snapshots)
+    pause = next(component for component in components if isinstance(component, Pause))
+    replication = Replication(server, child, snapshots, pause)
     for component in components:
         if isinstance(component, Debugging):
             component.add(b"change-repl-id", 2, 2, replication.change_id)
@@ -142,7 +143,8 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
     replication.begin()
     masters = replication.masters
     persistence = [child, snapshots, loading, log]
-    return [*persistence, replication, masters, masters.acknowledgements, restraint]
+    sides = [masters, masters.acknowledgements, replication.failover, restraint]
+    return [*persistence, replication, *sides]
 
 
 def tune_collector() -> None:

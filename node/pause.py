@@ -1,9 +1,12 @@
-"""CLIENT PAUSE: for a while, commands of clients (or those that write) wait.
+"""Pauses: for a while, commands of clients (or those that write) wait.
 
 A command that comes meanwhile is put off before anything else is done with it but the checks that
 would refuse it anyway; when the pause is over it passes the whole gate again. While any pause lasts
-the data stays as it is: nothing expires and nothing is evicted. Behaviour after ``pauseActions`` in
-Redis's networking.c.
+the data stays as it is: nothing expires and nothing is evicted.
+
+Clients ask for one by CLIENT PAUSE, and the server needs one while it hands its role over, or waits
+for its replicas before it ends. Each purpose has its own pause; what is paused is what any of them
+asks for. Behaviour after ``pauseActions`` in Redis's networking.c.
 """
 
 from __future__ import annotations
@@ -29,48 +32,82 @@ PAUSE_NONE: Final = 0
 PAUSE_WRITE: Final = 1
 PAUSE_ALL: Final = 2
 
+# What a pause is for.
+BY_CLIENT: Final = 0
+BY_SHUTDOWN: Final = 1
+BY_FAILOVER: Final = 2
+
+FOREVER: Final = MAX_INTEGER
+
 
 class Pause(Component):
-    """The pause that clients have asked for.
+    """The pauses that there are.
 
-    ``until`` is in Unix milliseconds.
+    ``mode`` is the strictest of them, ``until`` the end of the first that ends, in Unix
+    milliseconds.
     """
 
     def __init__(self, server: Server) -> None:
         super().__init__(server.engine)
         self.mode = PAUSE_NONE
         self.until = 0
+        # Mode and end, by purpose.
+        self._pauses: dict[int, tuple[int, int]] = {}
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
 
-    def begin(self, mode: int, until: int) -> None:
-        """Pause, or go on with a pause: the stricter mode and the later end hold."""
+    def begin(self, mode: int, until: int, purpose: int = BY_CLIENT) -> None:
+        """Pause until then (Unix milliseconds, FOREVER: until :meth:`end`).
+
+        Where there is one for this purpose already, the stricter mode and the later end hold.
+        """
+        old_mode, old_until = self._pauses.get(purpose, (PAUSE_NONE, 0))
+        self._pauses[purpose] = (max(old_mode, mode), max(old_until, until))
         if self.mode == PAUSE_NONE:
             self.engine.add_guard(STAGE_PAUSE, self.guard)
             self.engine.keyspace.hold_still(STILL_PAUSED, True)
-        self.mode = max(self.mode, mode)
-        self.until = max(self.until, until)
+        self._combine()
 
-    def end(self) -> None:
-        """Let all clients go on."""
+    def end(self, purpose: int = BY_CLIENT) -> None:
+        """End the pause for this purpose, if there is one: whom no other one holds may go on."""
+        if self._pauses.pop(purpose, None) is not None:
+            self._relax()
+
+    def holds(self, purpose: int) -> bool:
+        """Whether there is a pause for this purpose."""
+        return purpose in self._pauses
+
+    def _combine(self) -> None:
+        self.mode = max((mode for mode, _ in self._pauses.values()), default=PAUSE_NONE)
+        self.until = min((until for _, until in self._pauses.values()), default=0)
+
+    def _relax(self) -> None:
+        """A pause is over."""
+        mode = self.mode
+        self._combine()
         if self.mode == PAUSE_NONE:
-            return
-        self.mode = PAUSE_NONE
-        self.until = 0
-        self.engine.remove_guard(self.guard)
-        self.engine.keyspace.hold_still(STILL_PAUSED, False)
-        self.engine.blocking.resume_postponed()
+            self.engine.remove_guard(self.guard)
+            self.engine.keyspace.hold_still(STILL_PAUSED, False)
+        if self.mode < mode:
+            self.engine.blocking.resume_postponed()
+
+    def _end_in_time(self) -> None:
+        """End the pauses whose time is up."""
+        now = self.engine.keyspace.now
+        self._pauses = {what: pause for what, pause in self._pauses.items() if pause[1] > now}
+        self._relax()
 
     def tick(self, now_ns: int) -> None:
         if self.mode != PAUSE_NONE and self.engine.keyspace.now >= self.until:
-            self.end()
+            self._end_in_time()
 
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Put off what the pause is for; replicas and monitors are never paused."""
         if self.engine.keyspace.now >= self.until:
-            self.end()
-            return None
+            self._end_in_time()
+            if self.mode == PAUSE_NONE:
+                return None
         if session.gate & GATE_OUTSIDE or session.wake is None:
             return None
         if self.mode == PAUSE_WRITE:

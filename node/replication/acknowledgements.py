@@ -13,12 +13,13 @@ from node.command import WRITE, Command, Group
 from node.commands.arguments import integer
 from node.component import Component
 from node.engine import STAGE_REPLICA
+from node.keyspace import STILL_PAUSED
 from node.resp import NO_REPLY, Error, Reply, ReplyError, encode_request
 from node.session import Session
 from node.values.number import MAX_INTEGER, parse_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from node.replication.feed import Feed
     from node.replication.replica import Replica
@@ -45,6 +46,8 @@ class Acknowledgements(Component):
         self._feed = feed
         # What is waited for: how many replicas are to have how much.
         self._waits: dict[Wait, tuple[int, int]] = {}
+        # Called whenever a replica has said how much it has.
+        self.heard: list[Callable[[], None]] = []
         # The history ended there after all replicas had been asked.
         self._asked = -1
         self._least = 0
@@ -92,9 +95,14 @@ class Acknowledgements(Component):
 
     def hear(self, replica: Replica, offset: int) -> None:
         """The replica says how much it has."""
-        if offset <= replica.offset:
-            return
-        replica.offset = offset
+        if offset > replica.offset:
+            replica.offset = offset
+            self._end_waits()
+        for hear in self.heard:
+            hear()
+
+    def _end_waits(self) -> None:
+        """Let those go on who have what they wait for."""
         for wait, (wanted, position) in list(self._waits.items()):
             count = self._count(position)
             wait.timeout_reply = count
@@ -132,10 +140,20 @@ class Acknowledgements(Component):
         wait = self.engine.blocking.wait(ctx, argv, timeout, count)
         wait.cancelled = self._forget
         self._waits[wait] = (wanted, position)
-        if self._feed.replicas and self._replication.history.offset != self._asked:
-            self._feed.fill(GETACK)
-            self._asked = self._replication.history.offset
+        self._ask()
         return NO_REPLY
+
+    def _ask(self) -> None:
+        """Have the replicas say how much they have, unless they have been asked since.
+
+        Nothing is added to the history while there is a pause: they say it each second anyway.
+        """
+        history = self._replication.history
+        if self.engine.keyspace.still & STILL_PAUSED or not self._feed.replicas:
+            return
+        if history.offset != self._asked:
+            self._feed.fill(GETACK)
+            self._asked = history.offset
 
     def _forget(self, wait: Wait) -> None:
         del self._waits[wait]

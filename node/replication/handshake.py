@@ -3,12 +3,14 @@
 Theory of operation. The replica sends PING and waits for the answer, which shows that the master is
 there and not blocked. Then it introduces itself in one go (AUTH, REPLCONF …) and reads the answers
 in order; only a failed AUTH is fatal, since an old master may not know all of REPLCONF. At last it
-asks for the history by PSYNC, from where its own data end, and the answer is one of
+asks for the history by PSYNC, from where its own data end (``PSYNC … FAILOVER`` if the other one is
+to become the master by that), and the answer is one of
 
 - ``+CONTINUE [id]``: the stream follows at once, from that position;
 - ``+FULLRESYNC <id> <offset>``: all data follow (:mod:`node.replication.payload`), then the stream;
 - an error that will pass (the master loads, or has lost its own master): try again later;
 - any other error: an old master, which knows only SYNC. All data follow, without id and offset.
+  One that was to become the master has refused.
 
 Two rules: :meth:`Handshake.receive` is called with each line that comes in, without its line end,
 until ``outcome`` is set; what it returns is to be sent at once. An empty line is a sign of life.
@@ -71,17 +73,31 @@ class Handshake:
     """One attempt, on one connection.
 
     ``id`` and ``position`` say which history the replica has, and how many bytes of it; without
-    an id it asks for all data. ``remarks`` gathers lines for the log.
+    an id it asks for all data. ``failover``: the other one is to become the master. ``asked`` is
+    whether the history has been asked for. ``remarks`` gathers lines for the log.
     """
 
-    __slots__ = ("outcome", "remarks", "_about", "_id", "_position", "_waiting")
+    __slots__ = (
+        "outcome",
+        "asked",
+        "remarks",
+        "_about",
+        "_id",
+        "_position",
+        "_failover",
+        "_waiting",
+    )
 
-    def __init__(self, about: Introduction, id: bytes = b"", position: int = -1) -> None:
+    def __init__(
+        self, about: Introduction, id: bytes = b"", position: int = -1, failover: bool = False
+    ) -> None:
         self.outcome: Outcome | None = None
+        self.asked = False
         self.remarks: list[str] = []
         self._about = about
         self._id = id
         self._position = position
+        self._failover = failover
         # What the answers still to come are answers to.
         self._waiting: list[str] = []
 
@@ -132,15 +148,17 @@ class Handshake:
         return b"".join(requests)
 
     def _ask(self) -> bytes:
+        self.asked = True
         self._waiting.append("PSYNC")
+        further = [b"FAILOVER"] if self._failover else []
         if self._id:
             self.remarks.append(
                 "Trying a partial resynchronization "
                 f"(request {_show(self._id)}:{self._position + 1})."
             )
-            return encode_request([b"PSYNC", self._id, b"%d" % (self._position + 1)])
+            return encode_request([b"PSYNC", self._id, b"%d" % (self._position + 1), *further])
         self.remarks.append("Partial resynchronization not possible (no cached master)")
-        return encode_request([b"PSYNC", b"?", b"-1"])
+        return encode_request([b"PSYNC", b"?", b"-1", *further])
 
     def _take_answer(self, line: bytes) -> bytes:
         words = line.split(b" ")
@@ -166,6 +184,9 @@ class Handshake:
                 if not line.startswith(b"-ERR")
                 else f"Master does not support PSYNC or is in error state (reply: {_show(line)})"
             )
+            if self._failover:
+                self.outcome = Failure("The target of the failover does not take over.")
+                return b""
             self.remarks.append("Retrying with SYNC...")
             self.outcome = FullSync(b"", -1)
             return encode_request([b"SYNC"])

@@ -33,6 +33,7 @@ from node.information import Fields
 from node.keyspace import STILL_PAUSED
 from node.persistence.aof import OFF
 from node.replication.execution import Execution
+from node.replication.failover import REJECTED, UNWRITABLE
 from node.replication.handshake import (
     Continue,
     Failure,
@@ -71,6 +72,10 @@ SIGN_OF_LIFE: Final = b"\n"
 
 class LinkLost(Exception):
     """The connection is of no use any more; the text says why."""
+
+
+class Unwritable(LinkLost):
+    """Nothing can be sent over it."""
 
 
 class Link:
@@ -357,14 +362,33 @@ class Link:
             raise failure
 
     async def _shake_hands(self, stream: trio.abc.Stream) -> tuple[Outcome, bytes]:
-        """What the master says to the request for its history, and what comes after that."""
+        """What the master says to the request for its history, and what comes after that.
+
+        Raises LinkLost; where the master should have taken over by that request, the failover is
+        settled by the outcome.
+        """
         history = self._replication.history
+        failover = self._replication.failover
         about = self._introduce()
         if self.resumable:
             history.open_backlog(self._config.integer("repl-backlog-size"))
-            handshake = Handshake(about, history.id, history.offset)
+            handshake = Handshake(about, history.id, history.offset, failover.in_progress)
         else:
-            handshake = Handshake(about)
+            handshake = Handshake(about, failover=failover.in_progress)
+        try:
+            rest = await self._ask(stream, handshake)
+        except LinkLost as error:
+            if handshake.asked and failover.in_progress:
+                failover.abort(UNWRITABLE if isinstance(error, Unwritable) else REJECTED)
+            raise
+        outcome = handshake.outcome
+        assert outcome is not None
+        if failover.in_progress:
+            failover.succeed()
+        return outcome, rest
+
+    async def _ask(self, stream: trio.abc.Stream, handshake: Handshake) -> bytes:
+        """Have the conversation up to its outcome; what comes after that. Raises LinkLost."""
         await self._send(stream, handshake.begin())
         buffer = b""
         while True:
@@ -384,7 +408,7 @@ class Link:
             if handshake.outcome is not None:
                 if isinstance(handshake.outcome, Failure):
                     raise LinkLost(handshake.outcome.text)
-                return handshake.outcome, buffer
+                return buffer
 
     def _introduce(self) -> Introduction:
         config = self._config
@@ -401,7 +425,7 @@ class Link:
         try:
             await stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise LinkLost("Failed to write to the master: connection lost") from None
+            raise Unwritable("Failed to write to the master: connection lost") from None
 
     async def _follow(self, stream: trio.abc.Stream, outcome: Outcome, rest: bytes) -> None:
         """Get what the master has promised, and then its stream, until the link breaks."""

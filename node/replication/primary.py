@@ -19,6 +19,7 @@ from node.command import Group
 from node.commands.arguments import SYNTAX_ERROR, bounded_integer, integer
 from node.component import Component
 from node.information import Fields
+from node.pause import BY_FAILOVER
 from node.replication.acknowledgements import Acknowledgements
 from node.replication.feed import UNLIMITED, Feed
 from node.replication.replica import (
@@ -377,13 +378,13 @@ class Primary(Component):
 
     def disconnect_all(self) -> None:
         """The history is another one: the replicas have to ask again."""
-        for replica in list(self._feed.replicas.values()):
+        for replica in self.replicas:
             replica.cut()
 
     # Periodic work.
 
     def tick(self, now_ns: int) -> None:
-        for replica in list(self._feed.replicas.values()):
+        for replica in self.replicas:
             self._check_lag(replica)
         self._synchronizer.start_waiting()
         if now_ns - self._second_ns >= SECOND_NS:
@@ -410,12 +411,14 @@ class Primary(Component):
         config = self._config
         feed = self._feed
         self._seconds += 1
-        if not self._replication.is_replica and feed.replicas:
+        replication = self._replication
+        standing = replication.pause.holds(BY_FAILOVER)  # the history must not grow
+        if feed.replicas and not replication.is_replica and not standing:
             if self._seconds % config.integer("repl-ping-replica-period") == 0:
                 feed.fill(PING)
         limit = config.integer("repl-timeout") * 1000
         now = self.engine.keyspace.now
-        for replica in list(feed.replicas.values()):
+        for replica in self.replicas:
             streamed = replica.sync is not None and replica.sync.streamed
             if replica.streaming:
                 if not replica.old and now - replica.session.heard > limit:
@@ -444,6 +447,11 @@ class Primary(Component):
             )
 
     # What is told of them.
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """All who have asked for the history."""
+        return list(self._feed.replicas.values())
 
     def list_online(self) -> list[Reply]:
         """Address, port and offset of each replica that gets the stream, for ROLE."""

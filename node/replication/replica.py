@@ -100,6 +100,10 @@ class Replica:
             return self.address
         return self.session.address.rpartition(b":")[0].decode(errors="replace").strip("[]")
 
+    def is_at(self, host: str, port: int) -> bool:
+        """Whether that is where it can be reached."""
+        return self.port == port and self.host.lower() == host.lower()
+
     @property
     def streaming(self) -> bool:
         """Whether it has all data, and gets the stream or is about to."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 from node.command import Group
 from node.component import Component
 from node.information import Fields, Section
+from node.replication.failover import NONE as NO_FAILOVER
+from node.replication.failover import Failover
 from node.replication.history import ID_LENGTH, History
 from node.replication.primary import Primary
 from node.resp import OK, Reply, ReplyError, Status
@@ -23,6 +25,7 @@ from node.session import CLASS_REPLICA, Session
 from node.values.number import parse_integer
 
 if TYPE_CHECKING:
+    from node.pause import Pause
     from node.persistence.child import Child
     from node.persistence.snapshots import Snapshots
     from node.replication.link import Link
@@ -46,7 +49,7 @@ class Replication(Component):
     and what has gone to replicas.
     """
 
-    def __init__(self, server: Server, child: Child, snapshots: Snapshots) -> None:
+    def __init__(self, server: Server, child: Child, snapshots: Snapshots, pause: Pause) -> None:
         super().__init__(server.engine)
         self.server = server
         self.config = server.config
@@ -58,7 +61,11 @@ class Replication(Component):
         self.input_bytes = 0
         self.output_bytes = 0
         self.link: Link | None = None
+        # Whether somebody else decides on the role (cluster mode), and not clients.
+        self.clustered = False
+        self.pause = pause
         self.masters = Primary(self, child, snapshots)
+        self.failover = Failover(self, pause)
 
     def _draw_id(self) -> bytes:
         return b"%040x" % self.engine.keyspace.random.getrandbits(160)
@@ -200,6 +207,10 @@ class Replication(Component):
     )
     def replicaof(self, ctx: Session, argv: list[bytes]) -> Reply:
         """OK at once: what follows goes on by itself."""
+        if self.clustered:
+            raise ReplyError(b"ERR REPLICAOF not allowed in cluster mode.")
+        if self.failover.state != NO_FAILOVER:
+            raise ReplyError(b"ERR REPLICAOF not allowed while failing over.")
         who = ctx.address.decode(errors="replace")
         if argv[1].lower() == b"no" and argv[2].lower() == b"one":
             if self.is_replica:
@@ -269,7 +280,7 @@ class Replication(Component):
         return [
             *fields,
             *self.masters.describe_replicas(),
-            ("master_failover_state", "no-failover"),
+            ("master_failover_state", self.failover.state),
             ("master_replid", history.id.decode()),
             ("master_replid2", history.second_id.decode()),
             ("master_repl_offset", history.offset),

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.differential.grammar import Command, among, integers, sequence, some
+from tests.differential.grammar import Command, among, integers, options, sequence, some
 
+FAILOVER_OPTION: Final = options(
+    among(b"ABORT", b"force"),
+    sequence(b"TO", among(b"127.0.0.1", b"x"), among(b"1", b"x")),
+    sequence(b"timeout", among(b"0", b"1", b"-1", b"x")),
+)
 COMMANDS: Final = [
     Command("WAIT", among(b"0", b"-1", b"x", b""), among(b"0", b"1", b"-1", b"x"), mangle=False),
     Command("WAIT", b"1", among(b"1", b"2", b"-1", b"x"), mangle=False),
@@ -21,4 +26,5 @@ COMMANDS: Final = [
     Command("REPLICAOF", among(b"x", b"127.0.0.1"), among(b"x", b"-1", b"65536"), mangle=False),
     Command("SLAVEOF", among(b"x", b"127.0.0.1"), among(b"x", b"-1", b"65536"), mangle=False),
     Command("REPLICAOF", among(b"no", b"NO"), among(b"one", b"ONE"), mangle=False),
+    Command("FAILOVER", FAILOVER_OPTION),
 ]
