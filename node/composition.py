@@ -131,13 +131,13 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
     log = AppendOnlyFile(server, child, loading)
     server.shutdown_hooks += [snapshots.stop_child, log.finish, snapshots.save_finally]
     pause = next(component for component in components if isinstance(component, Pause))
-    replication = Replication(server, child, snapshots, pause)
+    replication = Replication(server, child, snapshots, log, pause)
     for component in components:
         if isinstance(component, Debugging):
             component.add(b"change-repl-id", 2, 2, replication.change_id)
             component.add(b"object", 3, 4, dump.describe_object)
             component.add(b"reload", 2, sys.maxsize, loading.reload)
-    replication.link = Link(replication, loading, child, log)
+    replication.link = Link(replication, loading, child)
     restraint = Restraint(replication, replication.link)
     loading.head_read = replication.take_lineage
     replication.begin()

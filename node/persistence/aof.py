@@ -99,6 +99,7 @@ class AppendOnlyFile(Component):
         self.last_cow = 0
         self.base_size = 0
         self._snapshot_base = True  # what the child is writing
+        self._fork_point = self.writer.mark()  # of the child
         self._unwanted = False  # the child is being killed
         self._delay_minutes = 0
         self._next_try_ns = 0
@@ -136,6 +137,11 @@ class AppendOnlyFile(Component):
 
     async def run(self) -> None:
         await self.writer.work()
+
+    @property
+    def permanent_offset(self) -> int:
+        """The offset of the history up to which all data are in the log for good; -1: no log."""
+        return self.writer.permanent_offset if self.state == ON else -1
 
     # The command log.
 
@@ -266,7 +272,7 @@ class AppendOnlyFile(Component):
         if self.state != OFF:
             self.writer.flush(force=True)
             if self.state == WAITING:
-                self.writer.buffer.clear()  # the new base will have it
+                self.writer.drop()  # the new base will have it
             if self.writer.buffer:
                 # The child would write it, too, and loading would do it twice.
                 self._log.warning(
@@ -289,6 +295,7 @@ class AppendOnlyFile(Component):
             )
             self._fail()
             return False
+        self._fork_point = self.writer.mark()
         self._log.notice(f"Background append only file rewriting started by pid {pid}")
         self.scheduled = False
         # From here on the log has what the child does not know.
@@ -369,6 +376,7 @@ class AppendOnlyFile(Component):
                 log.notice("Background AOF rewrite finished successfully")
                 if self.state == WAITING:
                     self.state = ON
+                self.writer.settle(self._fork_point)
             else:
                 self._fail()
         elif not end.signal:
@@ -483,6 +491,7 @@ class AppendOnlyFile(Component):
             self.folder.remove(self.folder.place(temporary_incremental_name(self._name)))
         self.state = OFF
         self.scheduled = False
+        self.writer.advanced()  # whoever waits for it will do so in vain
         self._kill_child()
         self.writer.forget_errors()
 

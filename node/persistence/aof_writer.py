@@ -12,6 +12,10 @@ Changes are collected as bytes and written once per batch, before the batch's re
 A write that fails leaves the file at the end of the last batch that is there in whole, and is tried
 again each second; meanwhile the server accepts no writes. Rules and texts after
 ``flushAppendOnlyFile`` of Redis (aof.c) and its background jobs (bio.c).
+
+How much of what was logged is permanent is counted in bytes since the start of the server, whatever
+files they are in. After a sync that failed nothing more counts until a rewrite has put all data
+into a new base: the kernel may have dropped what it could not write, and say nothing of it later.
 """
 
 from __future__ import annotations
@@ -39,6 +43,17 @@ COMPLAINT_NS: Final = 30 * SECOND_NS
 """Between two complaints about writes that fail."""
 
 
+class Point:
+    """A moment of the log: so many bytes had been written, and the history had this offset."""
+
+    __slots__ = ("written", "offset", "era")
+
+    def __init__(self, written: int, offset: int, era: int) -> None:
+        self.written = written
+        self.offset = offset
+        self.era = era  # which changes when what was logged before counts no more
+
+
 class AofWriter:
     """One log's open file, if any, and what is to be written to it.
 
@@ -59,6 +74,9 @@ class AofWriter:
         "sync_error",
         "changed",
         "mended",
+        "advanced",
+        "tell_offset",
+        "permanent",
         "descriptor",
         "_files",
         "_clock",
@@ -71,9 +89,14 @@ class AofWriter:
         "_complained_ns",
         "_retry_ns",
         "_syncing",
+        "_syncing_to",
         "_wanted",
         "_retired",
         "_working",
+        "_written",
+        "_permanent_offset",
+        "_era",
+        "_trusted",
     )
 
     def __init__(
@@ -98,6 +121,11 @@ class AofWriter:
         # Called when ``error`` changes, and when syncing works again after it had failed.
         self.changed: Callable[[], None] = _do_nothing
         self.mended: Callable[[], None] = _do_nothing
+        # Called when more is permanent than before.
+        self.advanced: Callable[[], None] = _do_nothing
+        # The offset of the history that the data are part of (replication).
+        self.tell_offset: Callable[[], int] = _tell_nothing
+        self.permanent = 0  # bytes of all that was ever logged
         self.descriptor = -1
         self._files = files
         self._clock = clock
@@ -110,10 +138,15 @@ class AofWriter:
         self._complained_ns = -COMPLAINT_NS
         self._retry_ns = 0
         self._syncing = -1  # the descriptor that the worker is at
+        self._syncing_to = Point(0, 0, 0)  # what is permanent then
         self._wanted = trio.Event()
-        # Still to be closed, and whether to be synced before that.
-        self._retired: list[tuple[int, bool]] = []
+        # Still to be closed, and what is permanent once they have been synced (None: no need to).
+        self._retired: list[tuple[int, Point | None]] = []
         self._working = False
+        self._written = 0  # bytes of all that was ever logged
+        self._permanent_offset = 0
+        self._era = 0
+        self._trusted = True  # no sync has failed that matters still
 
     @property
     def is_open(self) -> bool:
@@ -123,12 +156,24 @@ class AofWriter:
     @property
     def pending_syncs(self) -> int:
         """Syncs that the worker has not finished."""
-        return sum(wanted for _, wanted in self._retired) + (self._syncing >= 0)
+        return sum(point is not None for _, point in self._retired) + (self._syncing >= 0)
 
     @property
     def buffered(self) -> int:
         """Bytes not written yet."""
         return sum(map(len, self.buffer))
+
+    @property
+    def logged(self) -> int:
+        """Bytes that were ever logged, written or not."""
+        return self._written + self.buffered
+
+    @property
+    def permanent_offset(self) -> int:
+        """The offset of the history up to which all data are permanent."""
+        if not self.buffer and self.permanent == self._written:
+            return self.tell_offset()
+        return self._permanent_offset
 
     @property
     def error(self) -> str:
@@ -150,8 +195,36 @@ class AofWriter:
             self._sync_now()
             self._retire()
         self.offset = self.synced = 0
-        self.buffer.clear()
+        self.drop()
         self._postponed_ns = 0
+        # What comes next is another log, of another history maybe, and begins with a base.
+        self._era += 1
+        self._permanent_offset = 0
+
+    def drop(self) -> None:
+        """Forget what is buffered: a new base will have it, or nobody wants it."""
+        self._written += self.buffered
+        self.buffer.clear()
+
+    # How much is permanent.
+
+    def mark(self) -> Point:
+        """How much has been written by now."""
+        return Point(self._written, self.tell_offset(), self._era)
+
+    def settle(self, point: Point) -> None:
+        """A base is part of the log that has all that had been written then."""
+        if point.era == self._era:
+            self._trusted = True
+            self._confirm(point)
+        self.advanced()
+
+    def _confirm(self, point: Point) -> None:
+        """So much has been synced."""
+        if point.era == self._era and self._trusted and point.written >= self.permanent:
+            self.permanent = point.written
+            self._permanent_offset = point.offset
+            self.advanced()
 
     def forget_errors(self) -> None:
         """A new log begins: what was wrong with the old one is of no consequence."""
@@ -168,17 +241,20 @@ class AofWriter:
         self.descriptor = -1
         if descriptor < 0:
             return
+        point = self.mark()
         if self._working or self._syncing == descriptor:
-            self._retired.append((descriptor, True))
+            self._retired.append((descriptor, point))
             self._wanted.set()
         else:
-            self._finish(descriptor)
+            self._finish(descriptor, point)
 
-    def _finish(self, descriptor: int) -> None:
+    def _finish(self, descriptor: int, point: Point) -> None:
         try:
             self._files.fdatasync(descriptor)
         except OSError as error:
             self._fail_sync(error)
+        else:
+            self._confirm(point)
         self._files.close(descriptor)
 
     def remove(self, path: str) -> None:
@@ -190,7 +266,7 @@ class AofWriter:
         try:
             self._files.remove(path)
         finally:
-            self._retired.append((descriptor, False))
+            self._retired.append((descriptor, None))
             self._wanted.set()
 
     # Writing.
@@ -241,6 +317,7 @@ class AofWriter:
         buffer.clear()
         self.offset += size
         self.size += size
+        self._written += size
         if self.write_error:
             self._log.warning("AOF write error looks solved, Redis can write again.")
             self.write_error = ""
@@ -294,6 +371,7 @@ class AofWriter:
         # What is in the file stays, and only the rest is to be written.
         self.offset += written
         self.size += written
+        self._written += written
         self.buffer[:] = [data[written:]]
 
     # Syncing.
@@ -320,12 +398,13 @@ class AofWriter:
             self._report_stall(b"aof-fsync-always", ended - began)
             self.synced = self.offset
             self._last_sync_ns = ended
-            self._succeed_sync()
+            self._succeed_sync(self.mark())
             return
         now = self._clock.monotonic_ns()
         if now - self._last_sync_ns >= SECOND_NS:
             if self._syncing < 0:
                 self._syncing = self.descriptor
+                self._syncing_to = self.mark()
                 self.synced = self.offset
                 self._wanted.set()
             self._last_sync_ns = now
@@ -339,6 +418,7 @@ class AofWriter:
             return
         self.synced = self.offset
         self._last_sync_ns = self._clock.monotonic_ns()
+        self._confirm(self.mark())
 
     def finish(self) -> None:
         """At the end of the server: everything to the disk, once more."""
@@ -346,8 +426,8 @@ class AofWriter:
             return
         self._log.notice("Calling fsync() on the AOF file.")
         self.flush(force=True)
-        for descriptor, wanted in self._retired:
-            if wanted:
+        for descriptor, point in self._retired:
+            if point is not None:
                 try:
                     self._files.fdatasync(descriptor)
                 except OSError as error:
@@ -360,14 +440,16 @@ class AofWriter:
             self._log.warning(f"Fail to fsync the AOF file: {_describe(error)}")
         self.sync_error = _describe(error)
         self.synced = -1
+        self._era += 1
+        self._trusted = False
         self.changed()
 
-    def _succeed_sync(self) -> None:
+    def _succeed_sync(self, point: Point) -> None:
+        self._confirm(point)
         if self.sync_error:
             self.sync_error = ""
             self._log.warning("AOF fsync error looks solved, Redis can write again.")
             self.changed()
-            # The kernel may have dropped what it could not write, and say nothing of it again.
             self.mended()
 
     async def work(self) -> None:
@@ -384,24 +466,24 @@ class AofWriter:
     async def _work_off(self) -> None:
         while self._retired or self._syncing >= 0:
             if self._retired:
-                descriptor, wanted = self._retired[0]
-                if wanted:
-                    await self._sync_aside(descriptor)
+                descriptor, point = self._retired[0]
+                if point is not None:
+                    await self._sync_aside(descriptor, point)
                 del self._retired[0]
                 if self._syncing == descriptor:
                     self._syncing = -1
                 await trio.to_thread.run_sync(self._files.close, descriptor)
             else:
-                await self._sync_aside(self._syncing)
+                await self._sync_aside(self._syncing, self._syncing_to)
                 self._syncing = -1
 
-    async def _sync_aside(self, descriptor: int) -> None:
+    async def _sync_aside(self, descriptor: int, point: Point) -> None:
         try:
             await trio.to_thread.run_sync(self._files.fdatasync, descriptor)
         except OSError as error:
             self._fail_sync(error)
         else:
-            self._succeed_sync()
+            self._succeed_sync(point)
 
 
 def _describe(error: OSError) -> str:
@@ -410,3 +492,7 @@ def _describe(error: OSError) -> str:
 
 def _do_nothing() -> None:
     return None
+
+
+def _tell_nothing() -> int:
+    return 0

@@ -1,7 +1,7 @@
-"""What replicas say that they have: WAIT, and writes that too few replicas would get.
+"""What replicas say that they have: WAIT, WAITAOF, and writes that too few replicas would get.
 
-Behaviour after ``waitCommand``, ``processClientsWaitingReplicas`` and ``refreshGoodSlavesCount`` in
-replication.c of Redis 7.2.
+Behaviour after ``waitCommand``, ``waitaofCommand``, ``processClientsWaitingReplicas`` and
+``refreshGoodSlavesCount`` in replication.c of Redis 7.2.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from node.blocking import Wait
 from node.command import WRITE, Command, Group
-from node.commands.arguments import integer
+from node.commands.arguments import bounded_integer, integer, positive_integer
 from node.component import Component
 from node.engine import STAGE_REPLICA
 from node.keyspace import STILL_PAUSED
+from node.persistence.aof import OFF, ON
 from node.resp import NO_REPLY, Error, Reply, ReplyError, encode_request
 from node.session import Session
 from node.values.number import MAX_INTEGER, parse_integer
@@ -35,6 +36,28 @@ NOT_ON_REPLICAS: Final = (
     b"replica is configured to be writable (which is not the default) writes to replicas are just "
     b"local and are not propagated."
 )
+NO_LOG_ON_REPLICAS: Final = (
+    b"ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas "
+    b"are just local and are not propagated."
+)
+NO_LOG: Final = b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+
+
+class Aim:
+    """What a client waits for: so many replicas that have the history up to a position.
+
+    WAITAOF: that have it in their append-only files for good; and, if ``local``, that all that the
+    own file had been given when it came (``logged`` bytes) is there for good.
+    """
+
+    __slots__ = ("replicas", "position", "in_log", "local", "logged")
+
+    def __init__(self, replicas: int, position: int) -> None:
+        self.replicas = replicas
+        self.position = position
+        self.in_log = False
+        self.local = False
+        self.logged = 0
 
 
 class Acknowledgements(Component):
@@ -44,8 +67,7 @@ class Acknowledgements(Component):
         super().__init__(replication.engine)
         self._replication = replication
         self._feed = feed
-        # What is waited for: how many replicas are to have how much.
-        self._waits: dict[Wait, tuple[int, int]] = {}
+        self._aims: dict[Wait, Aim] = {}
         # Called whenever a replica has said how much it has.
         self.heard: list[Callable[[], None]] = []
         # The history ended there after all replicas had been asked.
@@ -93,28 +115,45 @@ class Acknowledgements(Component):
 
     # WAIT.
 
-    def hear(self, replica: Replica, offset: int) -> None:
-        """The replica says how much it has."""
-        if offset > replica.offset:
-            replica.offset = offset
-            self._end_waits()
+    def hear(self, replica: Replica, offset: int, logged: int) -> None:
+        """The replica says how much it has, and how much of that is in its append-only file."""
+        if offset > replica.offset or logged > replica.logged:
+            replica.offset = max(replica.offset, offset)
+            replica.logged = max(replica.logged, logged)
+            self.check()
         for hear in self.heard:
             hear()
 
-    def _end_waits(self) -> None:
+    def check(self) -> None:
         """Let those go on who have what they wait for."""
-        for wait, (wanted, position) in list(self._waits.items()):
-            count = self._count(position)
-            wait.timeout_reply = count
-            if count >= wanted:
-                self.engine.blocking.end(wait, count)
+        log_file = self._replication.log_file
+        for wait, aim in list(self._aims.items()):
+            if aim.local and log_file.state == OFF:
+                self.engine.blocking.end(wait, Error(NO_LOG))
+                continue
+            wait.timeout_reply = self._describe(aim)
+            if self._is_reached(aim):
+                self.engine.blocking.end(wait, wait.timeout_reply)
 
-    def _count(self, position: int) -> int:
-        """Replicas that have said that they have so much of the history."""
+    def _count(self, aim: Aim) -> int:
+        """Replicas that have said that they have what is wanted."""
         return sum(
-            replica.streaming and replica.offset >= position
+            replica.streaming and (replica.logged if aim.in_log else replica.offset) >= aim.position
             for replica in self._feed.replicas.values()
         )
+
+    def _has_logged(self, aim: Aim) -> bool:
+        """Whether the own append-only file has it for good."""
+        log_file = self._replication.log_file
+        return log_file.state == ON and log_file.writer.permanent >= aim.logged
+
+    def _is_reached(self, aim: Aim) -> bool:
+        return self._count(aim) >= aim.replicas and (not aim.local or self._has_logged(aim))
+
+    def _describe(self, aim: Aim) -> Reply:
+        """The reply, as things are."""
+        count = self._count(aim)
+        return [int(self._has_logged(aim)), count] if aim.in_log else count
 
     @GROUP.command(
         "wait",
@@ -133,13 +172,41 @@ class Acknowledgements(Component):
             raise ReplyError(NOT_ON_REPLICAS)
         wanted = integer(argv[1])
         timeout = _parse_timeout(argv[2], ctx.now)
-        position = self._feed.written
-        count = self._count(position)
-        if count >= wanted or ctx.deny_blocking:
-            return count
-        wait = self.engine.blocking.wait(ctx, argv, timeout, count)
+        return self._wait_for(ctx, argv, timeout, Aim(wanted, self._feed.written))
+
+    @GROUP.command(
+        "waitaof",
+        4,
+        "blocking",
+        categories="connection -keyspace",
+        since="7.2.0",
+        complexity="O(1)",
+        summary="Waits until what was written before is in append-only files for good.",
+        syntax="numlocal:integer numreplicas:integer timeout:integer",
+        tips=("request_policy:all_shards", "response_policy:agg_min"),
+    )
+    def wait_for_log(self, ctx: Session, argv: list[bytes]) -> Reply:
+        """Whether the own file has it (1 or 0), and how many replicas' files."""
+        local = bounded_integer(argv[1], 0, 1)
+        wanted = positive_integer(argv[2])
+        timeout = _parse_timeout(argv[3], ctx.now)
+        if self._replication.is_replica:
+            raise ReplyError(NO_LOG_ON_REPLICAS)
+        log_file = self._replication.log_file
+        if local and log_file.state == OFF:
+            raise ReplyError(NO_LOG)
+        aim = Aim(wanted, self._feed.written)
+        aim.in_log = True
+        aim.local = bool(local)
+        aim.logged = log_file.writer.logged
+        return self._wait_for(ctx, argv, timeout, aim)
+
+    def _wait_for(self, ctx: Session, argv: list[bytes], timeout: int, aim: Aim) -> Reply:
+        if self._is_reached(aim) or ctx.deny_blocking:
+            return self._describe(aim)
+        wait = self.engine.blocking.wait(ctx, argv, timeout, self._describe(aim))
         wait.cancelled = self._forget
-        self._waits[wait] = (wanted, position)
+        self._aims[wait] = aim
         self._ask()
         return NO_REPLY
 
@@ -156,7 +223,7 @@ class Acknowledgements(Component):
             self._asked = history.offset
 
     def _forget(self, wait: Wait) -> None:
-        del self._waits[wait]
+        del self._aims[wait]
 
 
 def _parse_timeout(argument: bytes, now: int) -> int:

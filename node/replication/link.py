@@ -49,7 +49,6 @@ from node.session import Session
 from node.version import REDIS_VERSION
 
 if TYPE_CHECKING:
-    from node.persistence.aof import AppendOnlyFile
     from node.persistence.child import Child
     from node.persistence.loading import Loading
     from node.replication.replication import Replication
@@ -86,13 +85,7 @@ class Link:
     ``resumable`` is whether the master may be asked to go on where the own history ends.
     """
 
-    def __init__(
-        self,
-        replication: Replication,
-        loader: Loading,
-        child: Child,
-        log_file: AppendOnlyFile,
-    ) -> None:
+    def __init__(self, replication: Replication, loader: Loading, child: Child) -> None:
         self.host = ""
         self.port = 0
         self.state = NONE
@@ -106,7 +99,7 @@ class Link:
         self._server = replication.server
         self._loader = loader
         self._child = child
-        self._log_file = log_file
+        self._log_file = replication.log_file
         # The database of the stream while there is no session.
         self._selected = 0
         self._transfer: Transfer | None = None
@@ -511,6 +504,17 @@ class Link:
         self.down_since = 0
         return session
 
+    def _report(self) -> bytes:
+        """How much there is by now, and how much of that is in the append-only file for good."""
+        argv = [b"REPLCONF", b"ACK", b"%d" % self.position]
+        log_file = self._log_file
+        if log_file.state != OFF:
+            log_file.writer.flush()
+            logged = log_file.permanent_offset
+            if logged >= 0:
+                argv += [b"FACK", b"%d" % logged]
+        return encode_request(argv)
+
     async def _beat(self, stream: trio.abc.Stream) -> None:
         """Tell the master once a second, and when it asks, how much there is by now."""
         due_at = trio.current_time() + BEAT_SECONDS
@@ -527,7 +531,7 @@ class Link:
                 if due:
                     self._restart_log_file()  # where that was impossible before
                 if not self._old_master:
-                    data = encode_request([b"REPLCONF", b"ACK", b"%d" % self.position])
+                    data = self._report()
             elif due and transfer is not None and transfer.loading:
                 # Nobody listens to the master now, which is no fault of its own.
                 self._watch.deadline = self._deadline()

@@ -34,6 +34,7 @@ from node.replication.replica import (
 from node.replication.synchronizer import Synchronizer
 from node.resp import NO_REPLY, OK, Reply, ReplyError, encode_request
 from node.session import CLASS_REPLICA, GATE_OUTSIDE, GATE_REPLY, REPLY_NEVER, Session
+from node.values.number import parse_integer
 from node.words import split_words
 
 if TYPE_CHECKING:
@@ -197,8 +198,9 @@ class Primary(Component):
             offset = integer(argv[2])
         except ReplyError:
             return
+        logged = parse_integer(argv[4]) if len(argv) > 4 and argv[3].lower() == b"fack" else None
         self._synchronizer.hear(replica)
-        self.acknowledgements.hear(replica, offset)
+        self.acknowledgements.hear(replica, offset, -1 if logged is None else logged)
 
     @GROUP.command(
         "psync",

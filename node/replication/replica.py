@@ -46,8 +46,9 @@ class Replica:
     """A client that gets, or is going to get, the stream.
 
     ``position`` is how much of the history it has been sent, ``offset`` how much it has said that
-    it has. ``port`` and ``address`` are as it announces them. ``old``: it has asked by SYNC, is
-    told no offset and tells none.
+    it has, ``logged`` how much of that is in its append-only file for good. ``port`` and
+    ``address`` are as it announces them. ``old``: it has asked by SYNC, is told no offset and tells
+    none.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class Replica:
         "state",
         "position",
         "offset",
+        "logged",
         "port",
         "address",
         "takes_mark",
@@ -73,6 +75,7 @@ class Replica:
         self.state = STRANGER
         self.position = 0
         self.offset = 0
+        self.logged = -1
         self.port = 0
         self.address = ""
         self.takes_mark = False  # capa eof

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from node.command import Group
 from node.component import Component
 from node.information import Fields, Section
+from node.persistence.aof_writer import EVERY_SECOND
 from node.replication.failover import NONE as NO_FAILOVER
 from node.replication.failover import Failover
 from node.replication.history import ID_LENGTH, History
@@ -26,6 +27,7 @@ from node.values.number import parse_integer
 
 if TYPE_CHECKING:
     from node.pause import Pause
+    from node.persistence.aof import AppendOnlyFile
     from node.persistence.child import Child
     from node.persistence.snapshots import Snapshots
     from node.replication.link import Link
@@ -49,7 +51,14 @@ class Replication(Component):
     and what has gone to replicas.
     """
 
-    def __init__(self, server: Server, child: Child, snapshots: Snapshots, pause: Pause) -> None:
+    def __init__(
+        self,
+        server: Server,
+        child: Child,
+        snapshots: Snapshots,
+        log_file: AppendOnlyFile,
+        pause: Pause,
+    ) -> None:
         super().__init__(server.engine)
         self.server = server
         self.config = server.config
@@ -64,11 +73,23 @@ class Replication(Component):
         # Whether somebody else decides on the role (cluster mode), and not clients.
         self.clustered = False
         self.pause = pause
+        self.log_file = log_file
+        log_file.writer.tell_offset = self._tell_offset
+        log_file.writer.advanced = self._attend_log
         self.masters = Primary(self, child, snapshots)
         self.failover = Failover(self, pause)
 
     def _draw_id(self) -> bytes:
         return b"%040x" % self.engine.keyspace.random.getrandbits(160)
+
+    def _tell_offset(self) -> int:
+        return self.history.offset
+
+    def _attend_log(self) -> None:
+        """More is in the append-only file for good, or there is none any more."""
+        self.masters.acknowledgements.check()
+        if self.link is not None and self.log_file.writer.policy == EVERY_SECOND:
+            self.link.acknowledge()  # somebody up there may wait for it
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)

@@ -52,7 +52,7 @@ CHANGED: Final[dict[tuple[bytes, str], object]] = {
 }
 
 # Commands and subcommands that came with 7.2.
-NEW: Final = frozenset({b"client|no-touch", b"client|setinfo"})
+NEW: Final = frozenset({b"client|no-touch", b"client|setinfo", b"waitaof"})
 
 # Subcommands of the real server that ours does not have.
 MISSING: Final = frozenset({b"client|getredir", b"client|tracking", b"client|trackinginfo"})
@@ -238,9 +238,7 @@ def test_command_without_arguments_lists_every_command(node: Server) -> None:
 # --- coverage ------------------------------------------------------------------------------------
 
 # What ends a connection or the server, or came with 7.2, is tested by itself.
-IN_NO_TABLE: Final = frozenset(
-    {b"quit", b"monitor", b"shutdown", b"sync", b"client|no-touch", b"client|setinfo"}
-)
+IN_NO_TABLE: Final = frozenset({b"quit", b"monitor", b"shutdown", b"sync", *NEW})
 
 
 def test_every_command_is_in_a_table(node: Server) -> None:

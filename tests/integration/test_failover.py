@@ -64,7 +64,8 @@ def test_they_change_places(
             writer.send("SET", "late", "1")
             assert writer.read() == READ_ONLY
             refused = waiting.read()
-            assert isinstance(refused, Error) and refused.text.startswith(b"UNBLOCKED")
+            assert isinstance(refused, Error)
+            assert refused.text.startswith(b"UNBLOCKED")
         wait_until(lambda: state(old) == "no-failover")
         assert old("EXISTS", "late") == 0
         wait_for_link(old)

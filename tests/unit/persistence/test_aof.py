@@ -280,6 +280,43 @@ def test_a_sync_that_fails_refuses_writes_until_one_succeeds(fixture: LoggedNode
     assert fixture.aof.folder.manifest.base_sequence == 2
 
 
+def test_what_a_sync_has_failed_for_is_permanent_when_a_rewrite_has_it(fixture: LoggedNode) -> None:
+    """WAITAOF does not believe the next sync: the kernel may have dropped what it says nothing of.
+
+    Neither does a rewrite help that had begun before.
+    """
+    fixture.advance(1.1)
+    fixture.batch("SET a 1")
+    fixture.client.send("WAITAOF", 1, 0, 0)
+    assert not fixture.client.has_input()
+    fixture.sync()
+    assert fixture.client.read() == [1, 0]
+    assert fixture.client("BGREWRITEAOF") == STARTED
+    fixture.sync()
+    fixture.batch("SET a 2")
+    fixture.node.advance(1.1)
+    fixture.files.fail("fdatasync", errno.EIO)
+    fixture.sync()
+    fixture.files.heal()
+    fixture.node.advance(1.1)
+    fixture.sync()
+    assert fixture.batch("SET a 3") == [OK]
+    fixture.settle()
+    fixture.client.send("WAITAOF", 1, 0, 0)
+    assert not fixture.client.has_input()
+    assert fixture.aof.scheduled
+    fixture.advance(1.1)
+    assert not fixture.client.has_input()
+    assert fixture.busy()
+    fixture.settle()
+    assert fixture.client.read() == [1, 0]
+    fixture.batch("SET a 4")
+    fixture.client.send("WAITAOF", 1, 0, 0)
+    assert not fixture.client.has_input()
+    fixture.advance(1.1)
+    assert fixture.client.read() == [1, 0]
+
+
 def test_nothing_is_rewritten_while_the_log_cannot_be_written(
     fixture: LoggedNode, folder: Path
 ) -> None:
