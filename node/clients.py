@@ -491,7 +491,7 @@ def describe(session: Session, hub: Hub, argv: list[bytes] | None = None) -> byt
             session.memory + argument_memory,
             events,
             b"NULL" if session.last_command is None else session.last_command.name,
-            session.user,
+            b"(superuser)" if session.from_master else session.user,
             session.protocol,
             session.library_name,
             session.library_version,

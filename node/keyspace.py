@@ -326,12 +326,17 @@ class Keyspace:
         for db, other in zip(self.databases, fresh.databases, strict=True):
             db.touch_watched(other)
             db.exchange(other)
-            if other.count:
-                self.throw_away(other)
             for key in db.waiters:
                 if key in db.bucket_of(key).entries:
                     self.ready.append((db, key))
                     self.pending = True
+        self.discard_all(fresh)
+
+    def discard_all(self, other: Keyspace) -> None:
+        """Free what another keyspace holds bit by bit; it is of no use afterwards."""
+        for db in other.databases:
+            if db.count:
+                self.throw_away(db)
         self.trash_filled()
 
     # The LFU counter: 16 bits of minutes, 8 bits of a logarithmic count (Redis's evict.c).

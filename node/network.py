@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import Protocol
@@ -97,6 +98,13 @@ class SystemNetwork:
 
     def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
         return socket.create_connection((host, port), timeout)
+
+
+def describe_failure(error: OSError) -> str:
+    """Why a connection could not be made, in the system's words."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def address_missing(error: OSError) -> bool:

@@ -29,8 +29,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from node.hub import format_address
 from node.information import Fields
 from node.keyspace import STILL_PAUSED
+from node.network import describe_failure
 from node.persistence.aof import OFF
 from node.replication.execution import Execution
 from node.replication.failover import REJECTED, UNWRITABLE
@@ -151,7 +153,8 @@ class Link:
         ]
         transfer = self._transfer
         if self.state == SYNC and transfer is not None:
-            total, received = transfer.payload.length, transfer.payload.received
+            received = transfer.payload.received
+            total = 0 if transfer.payload.streamed else transfer.payload.length
             fields += [
                 ("master_sync_total_bytes", total),
                 ("master_sync_read_bytes", received),
@@ -198,10 +201,10 @@ class Link:
     def leave(self) -> None:
         """Have no master any more."""
         self._end()
+        self._forget_history()
         self.host = ""
         self.port = 0
         self.state = NONE
-        self.resumable = False
         self.down_since = 0
         self._restart_log_file()
 
@@ -267,7 +270,7 @@ class Link:
                     host, port, config.text("bind-source-addr")
                 )
         except OSError as error:
-            log.warning(f"Error condition on socket for SYNC: {error.strerror or error}")
+            log.warning(f"Error condition on socket for SYNC: {describe_failure(error)}")
             self._fail(scope)
             return
         except trio.TooSlowError:
@@ -300,8 +303,10 @@ class Link:
             return  # the server ends
         if self.session is not None:
             self._lose()
-        else:
-            self.state = CONNECT
+            return
+        if self.state == SYNC:
+            self._log.notice(f"Reconnecting to MASTER {self.host}:{self.port} after failure")
+        self.state = CONNECT
 
     def _deadline(self) -> float:
         return trio.current_time() + self._config.integer("repl-timeout")
@@ -328,7 +333,8 @@ class Link:
             raise LinkLost(self._describe_loss("connection lost"))
         self._heard_ns = self._replication.clock.monotonic_ns()
         self._watch.deadline = self._deadline()
-        self._replication.input_bytes += len(data)
+        if self.state in (SYNC, CONNECTED):
+            self._replication.input_bytes += len(data)
         return data
 
     def _describe_loss(self, reason: str) -> str:
@@ -462,9 +468,6 @@ class Link:
 
     async def _fetch_all(self, stream: trio.abc.Stream, outcome: FullSync, rest: bytes) -> bytes:
         """Fetch and load the snapshot; what has come of the stream."""
-        if self.resumable:
-            self._log.notice("Discarding previously cached master state.")
-        self.resumable = False
         self.state = SYNC
         self._old_master = not outcome.id
 
@@ -472,12 +475,24 @@ class Link:
             return await self._receive(stream)
 
         transfer = self._transfer = Transfer(
-            self._replication, self._loader, self._child, self._log_file, outcome, receive
+            self._replication,
+            self._loader,
+            self._child,
+            self._log_file,
+            outcome,
+            receive,
+            self._forget_history,
         )
         await transfer.run(rest)
         self._selected = transfer.stream_db
         self.resumable = bool(outcome.id)
         return transfer.rest
+
+    def _forget_history(self) -> None:
+        """The data are not going to be what they were: nobody can go on where they end."""
+        if self.resumable:
+            self._log.notice("Discarding previously cached master state.")
+        self.resumable = False
 
     def _continue(self, id: bytes) -> None:
         """The master goes on where the data end, maybe under another id."""
@@ -499,6 +514,7 @@ class Link:
         session.address = f"{self.host}:{self.port}".encode()
         if isinstance(stream, trio.SocketStream):
             session.fd = stream.socket.fileno()
+            session.local_address = format_address(stream.socket.getsockname())
         session.close = self._lose
         self.state = CONNECTED
         self.down_since = 0

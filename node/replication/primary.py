@@ -15,6 +15,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from node.clients import describe
 from node.command import Group
 from node.commands.arguments import SYNTAX_ERROR, bounded_integer, integer
 from node.component import Component
@@ -262,7 +263,7 @@ class Primary(Component):
         if id.lower() != self._history.id:
             raise ReplyError(b"ERR PSYNC FAILOVER replid must match my replid.")
         self._replication.promote()
-        who = ctx.address.decode(errors="replace")
+        who = describe(ctx, self._hub).decode(errors="replace")
         self._log.notice(f"MASTER MODE enabled (failover request from '{who}')")
 
     def _check_request(self, ctx: Session) -> None:

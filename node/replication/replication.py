@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from node.clients import describe
 from node.command import Group
 from node.component import Component
 from node.information import Fields, Section
@@ -232,7 +233,7 @@ class Replication(Component):
             raise ReplyError(b"ERR REPLICAOF not allowed in cluster mode.")
         if self.failover.state != NO_FAILOVER:
             raise ReplyError(b"ERR REPLICAOF not allowed while failing over.")
-        who = ctx.address.decode(errors="replace")
+        who = describe(ctx, self.server.hub, argv).decode(errors="replace")
         if argv[1].lower() == b"no" and argv[2].lower() == b"one":
             if self.is_replica:
                 self.promote()

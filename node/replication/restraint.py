@@ -12,11 +12,13 @@ them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.command import STALE, WRITE, Command
 from node.component import Component
 from node.engine import STAGE_REPLICA
+from node.information import Fields, Section
 from node.keyspace import STILL_REPLICA
 from node.log import ROLE_MASTER, ROLE_REPLICA
 from node.replication.link import SYNC
@@ -109,6 +111,12 @@ class Restraint(Component):
         for at in positions:
             if db.deadline(argv[at]) is not None:
                 self._own[(db.index, argv[at])] = None
+
+    def sections(self) -> Sequence[Section]:
+        return (Section("Stats", self._collect),)
+
+    def _collect(self) -> Fields:
+        return [("slave_expires_tracked_keys", len(self._own))]
 
     def tick(self, now_ns: int) -> None:
         """Let some of these keys expire whose time has come: no master would say so.

@@ -191,13 +191,13 @@ class Synchronizer:
         assert sync is not None
         sync.ended = True
         sync.succeeded = end.ok
-        what = "RDB transfer" if sync.streamed else "saving"
         if end.ok:
+            what = "RDB transfer" if sync.streamed else "saving"
             self._log.notice(f"Background {what} terminated with success")
-        elif end.signal:
-            self._log.warning(f"Background {what} terminated by signal {end.signal}")
         else:
-            self._log.warning(f"Background {what} error")
+            what = "transfer" if sync.streamed else "saving"
+            how = f"terminated by signal {end.signal}" if end.signal else "error"
+            self._log.warning(f"Background {what} {how}")
         if sync.relayed:
             self._conclude(sync)
 

@@ -48,6 +48,9 @@ class TransferError(Exception):
 class Transfer:
     """One full synchronization, on one connection; ``receive`` awaits more bytes from there.
 
+    ``leave`` is called once the old data, which were a part of the old history, are going to be
+    dropped: until then they may still be of use to another attempt.
+
     ``payload`` is how far the snapshot has come, ``loading`` whether it is being loaded (so that
     nobody listens to the master, who has to be told that the replica lives). ``stream_db`` is the
     database that the stream begins in, ``rest`` what has come of it.
@@ -64,6 +67,7 @@ class Transfer:
         "_log_file",
         "_outcome",
         "_receive",
+        "_leave",
         "_half",
     )
 
@@ -75,6 +79,7 @@ class Transfer:
         log_file: AppendOnlyFile,
         outcome: FullSync,
         receive: Callable[[], Awaitable[bytes]],
+        leave: Callable[[], None],
     ) -> None:
         self.payload = Payload()
         self.loading = False
@@ -86,6 +91,7 @@ class Transfer:
         self._log_file = log_file
         self._outcome = outcome
         self._receive = receive
+        self._leave = leave
         self._half = False  # the old data are gone, and the new not all there
 
     async def run(self, data: bytes) -> None:
@@ -255,15 +261,18 @@ class Transfer:
         loader.enter(serving=self._outcome.id == replication.history.id)
         try:
             log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
-            await self._load_stream(reader, intake, found)
+            try:
+                await self._load_stream(reader, intake, found)
+            except BaseException:
+                log.notice("MASTER <-> REPLICA sync: Discarding temporary DB in background")
+                keyspace.discard_all(fresh)
+                raise
+            self._leave()
             self._stop_log_file()
             replication.masters.disconnect_all()
             log.notice("MASTER <-> REPLICA sync: Swapping active DB with loaded DB")
             keyspace.replace_all(fresh)
             self._finish(reader, intake)
-        except TransferError:
-            log.notice("MASTER <-> REPLICA sync: Discarding temporary DB in background")
-            raise
         finally:
             loader.leave()
         log.notice("MASTER <-> REPLICA sync: Discarding old DB in background")
@@ -315,6 +324,7 @@ class Transfer:
         """Let go of the old data, and of those who have them from here."""
         replication = self._replication
         keyspace = replication.engine.keyspace
+        self._leave()
         self._stop_log_file()
         replication.masters.disconnect_all()
         replication.history.drop_backlog()

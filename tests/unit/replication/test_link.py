@@ -366,17 +366,31 @@ async def test_a_snapshot_that_is_broken(
         await wait_until(lambda: replica.link.connected)
         await master.close()
         master = await network.accept()
-        assert (await master.introduce())[1] == ID
         data = bytearray(snapshot(8, other=b"y" * 1000))
+        # While it comes the old data are there, and what they are a part of is known.
+        assert (await master.introduce())[1] == ID
+        await master.say(
+            b"+FULLRESYNC %b 0\r\n$%d\r\n%b" % (OTHER_ID, len(data), bytes(data[:-30]))
+        )
+        await wait_until(lambda: replica.log.count("sync: receiving") == 2)
+        assert replica.link.resumable
+        await master.close()
+        master = await network.accept()
+        assert await master.introduce() == [b"PSYNC", ID, b"1"]
+        assert "Reconnecting to MASTER master:1 after failure" in replica.log
         data[-20] ^= 1
         await master.say(b"+FULLRESYNC %b 0\r\n$%d\r\n%b" % (OTHER_ID, len(data), bytes(data)))
         await wait_until(lambda: "Failed trying to load the MASTER" in replica.log)
         assert not replica.server.loading
+        if how == "swapdb":
+            assert "Discarding temporary DB in background" in replica.log
+            assert replica.engine.keyspace.trash_memory > 0
         # Only with swapdb the old data are not in the way. (on-empty-db: it is not empty.)
         assert replica.counter == (7 if how == "swapdb" else 0)
         assert replica.client("DBSIZE") == (2 if how == "swapdb" else 0)
         master = await network.accept()
-        assert await master.introduce() == [b"PSYNC", b"?", b"-1"]
+        old = [b"PSYNC", ID, b"1"] if how == "swapdb" else [b"PSYNC", b"?", b"-1"]
+        assert await master.introduce() == old
         await master.say(b"+FULLRESYNC %b 50\r\n" % OTHER_ID)
         good = snapshot(9)
         await master.say(b"$%d\r\n%b" % (len(good), good))
