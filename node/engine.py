@@ -227,6 +227,10 @@ class Engine:
         if not self._guards:
             self.gate &= ~GATE_GUARDS
 
+    def is_guarded(self, stage: int) -> bool:
+        """Whether anybody guards this stage at the moment."""
+        return any(guarded == stage for guarded, _, _ in self._guards)
+
     def add_observer(self, observer: Observer) -> None:
         self._observers.append(observer)
         self.gate |= GATE_OBSERVERS

@@ -131,16 +131,6 @@ SNAPSHOTS: Final[list[Directive]] = [
     ),
 ]
 
-REPLICATION: Final[list[Directive]] = [
-    _bool("replica-ignore-disk-write-errors", False, "Let a replica go on without a disk."),
-    _enum(
-        "propagation-error-behavior",
-        "ignore",
-        ("ignore", "panic", "panic-on-replicas"),
-        "What to do if a replicated command fails.",
-    ),
-]
-
 CLUSTER: Final[list[Directive]] = [
     _bool("cluster-enabled", False, "Run as a node of a cluster.", mutable=False),
     Text(
@@ -366,7 +356,6 @@ PROCESS: Final[list[Directive]] = [
 
 SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
     ("Snapshots", SNAPSHOTS),
-    ("Replication", REPLICATION),
     ("Cluster", CLUSTER),
     ("TLS", TLS),
     ("Access control and tracking", ACCESS_AND_TRACKING),

@@ -129,6 +129,17 @@ LINKS: Final[list[Directive]] = [
         "When a full resync is loaded without a file.",
         deny_loading=True,
     ),
+    Bool(
+        "replica-ignore-disk-write-errors",
+        False,
+        "Let a replica execute its master's writes although its disk fails, instead of ending.",
+    ),
+    Enum(
+        "propagation-error-behavior",
+        "ignore",
+        ("ignore", "panic", "panic-on-replicas"),
+        "Whether a replicated or logged command that fails ends the server.",
+    ),
     Bool("rdb-del-sync-files", False, "Delete the snapshots that replication needed."),
     Text(
         "bind-source-addr",

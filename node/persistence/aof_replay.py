@@ -107,6 +107,12 @@ class Replay:
                 f"'-{error.text.decode(errors='replace')}' after processing the command "
                 f"'{command.name.decode()}'"
             )
+            if engine.config.text("propagation-error-behavior") == "panic":
+                raise ReplayError(
+                    "This server panicked sending an error to its AOF-loading-client after "
+                    f"processing the command '{command.name.decode()}'",
+                    end,
+                ) from None
         except Exception:
             engine.log.warning(
                 f"Unexpected error in '{command.name.decode()}':\n{traceback.format_exc()}"

@@ -437,7 +437,7 @@ class Link:
             self._continue(outcome.id)
             log.notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
         session = self._open_session(stream)
-        execution = self._execution = Execution(self._engine, session)
+        execution = self._execution = Execution(self._engine, session, self._log_file.end)
         if isinstance(outcome, FullSync):
             self.acknowledge()
             self._restart_log_file()

@@ -18,6 +18,7 @@ import trio.testing
 
 from node.composition import compose
 from node.config import make_config
+from node.engine import STAGE_DISK
 from node.log import Log
 from node.network import SystemNetwork
 from node.persistence.rdb_writer import RdbWriter
@@ -479,6 +480,68 @@ async def test_an_old_master_that_knows_only_sync(
         await master.close()
         master = await network.accept()
         assert (await master.introduce())[1] == b"?"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+async def test_a_disk_that_fails(
+    network: Network, autojump_clock: trio.testing.MockClock, ignored: bool
+) -> None:
+    """What the master writes is not executed in vain, unless that is wanted."""
+    words = ("--replica-ignore-disk-write-errors", "yes") if ignored else ()
+    async with running(network, *words) as replica:
+        ended: list[int] = []
+        replica.replication.log_file.end = ended.append
+        master = await network.accept()
+        await synchronize(master, 1, 0)
+        await wait_until(lambda: replica.link.connected)
+        replica.engine.add_guard(STAGE_DISK, lambda session, command, argv: None)
+        ping = encode_request([b"PING"])
+        await master.say(ping)
+        await wait_until(lambda: replica.offset == len(ping))
+        assert "to disk" not in replica.log.partition("Finished with success")[2]
+        await master.say(INCR + INCR)
+        await wait_until(lambda: replica.counter == 3)
+        assert ended == ([] if ignored else [1, 1])
+        refusal = "Replica was unable to write command to disk."
+        assert (refusal in replica.log) is not ignored
+        remark = "Replica is applying a command even though it is unable to write to disk."
+        assert replica.log.count(remark) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [
+        ("", False),
+        ("--propagation-error-behavior panic", True),
+        ("--propagation-error-behavior panic-on-replicas", True),
+        ("--propagation-error-behavior panic --replica-read-only no", False),
+    ],
+)
+async def test_a_command_that_fails_here_only(
+    network: Network, autojump_clock: trio.testing.MockClock, how: str, ends: bool
+) -> None:
+    async with running(network, *how.split()) as replica:
+        ended: list[int] = []
+        replica.replication.log_file.end = ended.append
+        master = await network.accept()
+        await synchronize(master, 1, 0)
+        await wait_until(lambda: replica.link.connected)
+        await master.say(encode_request([b"LPUSH", b"counter", b"x"]))
+        await wait_until(lambda: "== CRITICAL == This replica is sending an error" in replica.log)
+        assert ended == ([1] if ends else [])
+        text = "This replica panicked sending an error to its master after processing the command"
+        assert (f"{text} 'lpush'" in replica.log) is ends
+
+
+@pytest.mark.parametrize("how", ["no", "yes", "yes --save 60 1"])
+async def test_the_file_of_a_snapshot_goes_if_nobody_wants_it(
+    network: Network, autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    async with running(network, *f"--rdb-del-sync-files {how}".split()) as replica:
+        master = await network.accept()
+        await synchronize(master, 1, 0)
+        await wait_until(lambda: replica.link.connected)
+        assert ("dump.rdb" in list_files()) is (how != "yes")
 
 
 async def test_what_the_master_must_not_say(
