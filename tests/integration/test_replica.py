@@ -237,6 +237,16 @@ def test_a_master_that_wants_a_password(start_oracle: StartServer, start_node: S
         assert info(replica, "replication")["master_link_status"] == "down"
         replica("CONFIG", "SET", "masterauth", "secret")
         wait_for_link(replica)
+        with master.connect() as client:
+            client("AUTH", "secret")
+            client("ACL", "SETUSER", "copier", "on", ">word", "+psync", "+replconf", "+ping")
+            client("ACL", "SETUSER", "default", "-psync", "-sync")
+            client("CLIENT", "KILL", "TYPE", "replica")
+        wait_until(lambda: "NOPERM" in node.log, "the refusal")
+        replica("CONFIG", "SET", "masteruser", "copier", "masterauth", "wrong")
+        wait_until(lambda: "Unable to AUTH to MASTER: -WRONGPASS" in node.log, "the refusal")
+        replica("CONFIG", "SET", "masterauth", "word")
+        wait_for_link(replica)
 
 
 def test_the_master_hears_where_the_replica_says_that_it_is(

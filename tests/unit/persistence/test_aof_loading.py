@@ -184,6 +184,12 @@ def test_a_command_that_fails_is_told_and_the_rest_is_loaded(folder: Path) -> No
     made.batch("GET a")
     assert content(folder, "appendonly.aof.1.incr.aof") == b""
     made.close()
+    made = LoggedNode("--propagation-error-behavior", "panic", load=False)
+    with pytest.raises(LoadFailed):
+        made.load()
+    text = "This server panicked sending an error to its AOF-loading-client after processing"
+    assert f"{text} the command 'lpush'" in made.log
+    made.close()
 
 
 def test_a_missing_file_stops_the_start(folder: Path) -> None:
