@@ -54,6 +54,7 @@ from node.persistence.loading import Loading
 from node.persistence.snapshots import Snapshots
 from node.pubsub import PubSub
 from node.reclamation import Reclamation
+from node.replication.departure import Departure
 from node.replication.link import Link
 from node.replication.replication import Replication
 from node.replication.restraint import Restraint
@@ -143,7 +144,8 @@ def _make_durable(server: Server, components: Sequence[Component]) -> list[Compo
     replication.begin()
     masters = replication.masters
     persistence = [child, snapshots, loading, log]
-    sides = [masters, masters.acknowledgements, replication.failover, restraint]
+    departure = Departure(replication, pause)
+    sides = [masters, masters.acknowledgements, replication.failover, departure, restraint]
     return [*persistence, replication, *sides]
 
 

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
+from typing import Final
 
 import trio
 
@@ -26,6 +27,8 @@ from node.network import Network, address_missing, family_missing
 from node.resp import NO_REPLY, Reply
 from node.session import Session
 from node.values.collection import Limits
+
+SHUTDOWN_FAILED: Final = b"ERR Errors trying to SHUTDOWN. Check logs."
 
 
 class ShutdownRefused(Exception):
@@ -87,6 +90,11 @@ class Server:
         self.shutdown_hooks: list[Callable[[ShutdownRequest], None]] = []
         # A file that is being written under another name: of no use once the process ends at once.
         self.unfinished = ""
+        # Asked before that: whether somebody has to be waited for first, and will call
+        # :meth:`finish_shutdown` then; and told to give that up, if there is any such thing.
+        self.postpone_shutdown: Callable[[ShutdownRequest], bool] = _postpone_never
+        self.abort_shutdown: Callable[[], bool] = _abort_nothing
+        self.shutdown_postponed = False
         # Loads the data from disk, at start, while clients are served; see LoadFailed.
         self.load: Callable[[], Awaitable[None]] = _load_nothing
         self.loading = False
@@ -287,14 +295,22 @@ class Server:
         self._stop.set()
         self._load_scope.cancel()
 
-    def shut_down(self, request: ShutdownRequest) -> None:
+    def shut_down(self, request: ShutdownRequest) -> bool:
         """Go down in good order: no request is executed any more, and :meth:`run` ends.
 
-        Raises ShutdownRefused when the data that are to be saved cannot be.
+        False if somebody is waited for first. Raises ShutdownRefused when the data that are to be
+        saved cannot be.
         """
         if self._stop.is_set():
-            return
-        self.log.notice("User requested shutdown...")
+            return True
+        if not self.shutdown_postponed:
+            self.log.notice("User requested shutdown...")
+            if not self.postpone_shutdown(request):
+                self.finish_shutdown(request)
+        return not self.shutdown_postponed
+
+    def finish_shutdown(self, request: ShutdownRequest) -> None:
+        """Go down at once. Raises ShutdownRefused."""
         for hook in self.shutdown_hooks:
             try:
                 hook(request)
@@ -354,6 +370,14 @@ class Server:
 
 async def _load_nothing() -> None:
     return None
+
+
+def _postpone_never(request: ShutdownRequest) -> bool:
+    return False
+
+
+def _abort_nothing() -> bool:
+    return False
 
 
 def _put_aside(session: Session, command: Command, argv: list[bytes]) -> Reply:

@@ -12,8 +12,8 @@ from node.command import Group
 from node.commands.arguments import SYNTAX_ERROR, integer
 from node.commands.lolwut import HIGHEST, WIDEST, draw_hills, draw_maze
 from node.component import Component
-from node.resp import NO_REPLY, Reply, ReplyError, Verbatim
-from node.server import ShutdownRefused, ShutdownRequest
+from node.resp import NO_REPLY, OK, Reply, ReplyError, Verbatim
+from node.server import SHUTDOWN_FAILED, ShutdownRefused, ShutdownRequest
 from node.session import Session
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
@@ -89,8 +89,9 @@ class Serving(Component):
         if b"abort" in words:
             if set(words) != {b"abort"}:
                 raise ReplyError(SYNTAX_ERROR)
-            # A shutdown is over with the command that asks for it.
-            raise ReplyError(b"ERR No shutdown in progress.")
+            if not self._server.abort_shutdown():
+                raise ReplyError(b"ERR No shutdown in progress.")
+            return OK
         if b"save" in words and b"nosave" in words:
             raise ReplyError(SYNTAX_ERROR)
         if b"now" not in words and ctx.deny_blocking:
@@ -98,10 +99,14 @@ class Serving(Component):
                 b"ERR SHUTDOWN without NOW or ABORT isn't allowed for DENY BLOCKING client"
             )
         try:
-            self._server.shut_down(ShutdownRequest([word.decode() for word in words]))
+            ended = self._server.shut_down(ShutdownRequest([word.decode() for word in words]))
         except ShutdownRefused:
-            raise ReplyError(b"ERR Errors trying to SHUTDOWN. Check logs.") from None
-        ctx.closing = True
+            raise ReplyError(SHUTDOWN_FAILED) from None
+        if ended:
+            ctx.closing = True
+        else:
+            wait = self.engine.blocking.wait(ctx, argv, 0, NO_REPLY)
+            wait.unblockable = False
         return NO_REPLY
 
 

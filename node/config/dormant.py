@@ -319,7 +319,6 @@ PROCESS: Final[list[Directive]] = [
     ),
     _bool("disable-thp", True, "Switch transparent huge pages off.", mutable=False),
     Text("ignore-warnings", "", "Warnings about the system to pass over.", meaning=False),
-    _int("shutdown-timeout", 10, 0, INT_MAX, "Seconds a shutdown waits for replicas."),
     _bool("activerehashing", True, "Spend time on rehashing unasked."),
     _bool("jemalloc-bg-thread", True, "Let the allocator purge in a thread."),
     Bool(

@@ -48,6 +48,7 @@ MASTERS: Final[list[Directive]] = [
         INT64_MAX,
         "Seconds without replicas after which that stream is dropped; 0 for never.",
     ),
+    Integer("shutdown-timeout", 10, 0, INT_MAX, "Seconds a shutdown waits for replicas."),
     Bool("repl-diskless-sync", True, "Send full resyncs without a file."),
     Integer(
         "repl-diskless-sync-delay", 5, 0, INT_MAX, "Seconds to wait for more replicas before one."

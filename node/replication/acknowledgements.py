@@ -207,10 +207,14 @@ class Acknowledgements(Component):
         wait = self.engine.blocking.wait(ctx, argv, timeout, self._describe(aim))
         wait.cancelled = self._forget
         self._aims[wait] = aim
-        self._ask()
+        self.ask()
         return NO_REPLY
 
-    def _ask(self) -> None:
+    def has_everything(self, replica: Replica) -> bool:
+        """Whether it has said that it has all data as they are by now."""
+        return replica.streaming and replica.offset >= self._feed.written
+
+    def ask(self) -> None:
         """Have the replicas say how much they have, unless they have been asked since.
 
         Nothing is added to the history while there is a pause: they say it each second anyway.

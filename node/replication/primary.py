@@ -20,7 +20,7 @@ from node.command import Group
 from node.commands.arguments import SYNTAX_ERROR, bounded_integer, integer
 from node.component import Component
 from node.information import Fields
-from node.pause import BY_FAILOVER
+from node.pause import BY_FAILOVER, BY_SHUTDOWN
 from node.replication.acknowledgements import Acknowledgements
 from node.replication.feed import UNLIMITED, Feed
 from node.replication.replica import (
@@ -415,7 +415,8 @@ class Primary(Component):
         feed = self._feed
         self._seconds += 1
         replication = self._replication
-        standing = replication.pause.holds(BY_FAILOVER)  # the history must not grow
+        pause = replication.pause
+        standing = pause.holds(BY_FAILOVER) or pause.holds(BY_SHUTDOWN)  # nothing may be added
         if feed.replicas and not replication.is_replica and not standing:
             if self._seconds % config.integer("repl-ping-replica-period") == 0:
                 feed.fill(PING)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.conftest import StartServer
+from tests.replicas import info, wait_until
 from tests.servers import STOP_LIMIT, Server
-from tests.wire import OK, Closed, Error
+from tests.wire import OK, Client, Closed, Error
 
 LAST_LINE = "Sentrio is now ready to exit, bye bye..."
 
@@ -218,3 +222,86 @@ def test_debug_is_refused_unless_it_is_allowed(start_node: StartServer) -> None:
         )
     with start_node("--enable-debug-command", "local").connect() as client:
         assert client("DEBUG", "SLEEP", "0") == OK
+
+
+# --- replicas ------------------------------------------------------------------------------------
+
+REPLICATING = ("--repl-diskless-sync-delay", "0", "--save", "3600", "1")
+
+
+@contextmanager
+def stopped(server: Server) -> Generator[None]:
+    """The process does nothing for a while."""
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def follow(replica: Client, master: Server, upper: Client) -> None:
+    """Make it a replica, and wait until its master counts it as one."""
+    replica("REPLICAOF", "127.0.0.1", master.port)
+    wait_until(lambda: "state=online" in info(upper, "replication").get("slave0", ""))
+
+
+@pytest.mark.parametrize("how", ["SHUTDOWN", "SIGTERM"])
+def test_replicas_get_everything_first(
+    start_node: StartServer, start_oracle: StartServer, how: str
+) -> None:
+    """And can go on with the master when it is back."""
+    master, replica = start_node(*REPLICATING), start_oracle(*REPLICATING)
+    with master.connect() as upper, master.connect() as other, replica.connect() as lower:
+        follow(lower, master, upper)
+        with stopped(replica):
+            assert upper("SET", "key", "value") == OK
+            if how == "SHUTDOWN":
+                upper.send("SHUTDOWN")
+            else:
+                os.kill(master.pid, signal.SIGTERM)
+            wait_until(lambda: "Waiting for replicas before shutting down." in master.log)
+            assert 0 < int(info(other, "server")["shutdown_in_milliseconds"]) <= 10_000
+            assert other("GET", "key") == b"value"
+            other.send("SET", "key", "late")
+            assert not other.has_input(0.1)
+        assert wait_for_end(master) == 0
+        assert "1 of 1 replicas are in sync when shutting down." in master.log
+        assert lower("GET", "key") == b"value"
+        master.launch()
+        master.await_ready()
+        with master.connect() as again:
+            wait_until(lambda: info(again, "stats")["sync_partial_ok"] == "1")
+            assert info(again, "stats")["sync_full"] == "0"
+            assert again("GET", "key") == b"value"
+
+
+def test_replicas_that_do_not_come(start_node: StartServer, start_oracle: StartServer) -> None:
+    """They are not waited for longer than the directive says; or whoever asked changes his mind."""
+    master, replica = start_node(*REPLICATING), start_oracle(*REPLICATING)
+    with (
+        master.connect() as upper,
+        master.connect() as other,
+        master.connect() as writer,
+        replica.connect() as lower,
+    ):
+        follow(lower, master, upper)
+        with stopped(replica):
+            assert upper("SET", "key", "value") == OK
+            upper.send("SHUTDOWN")
+            wait_until(lambda: info(other, "clients")["blocked_clients"] == "1")
+            writer.send("SET", "key", "other")
+            assert other("SHUTDOWN", "ABORT") == OK
+            assert upper.read() == Error(b"ERR Errors trying to SHUTDOWN. Check logs.")
+            assert writer.read() == OK
+            assert "Shutdown manually aborted." in master.log
+            assert other("SHUTDOWN", "ABORT") == Error(b"ERR No shutdown in progress.")
+            lock(master, True)
+            assert other("CONFIG", "SET", "shutdown-timeout", 1) == OK
+            upper.send("SHUTDOWN")
+            assert upper.read() == Error(b"ERR Errors trying to SHUTDOWN. Check logs.")
+            assert writer("SET", "key", "again") == OK
+            lock(master, False)
+            upper.send("SHUTDOWN")
+            assert wait_for_end(master) == 0
+            assert ", state=online." in master.log
+            assert "0 of 1 replicas are in sync when shutting down." in master.log
