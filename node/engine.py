@@ -90,6 +90,8 @@ Observer = Callable[[Session, Command, list[bytes]], None]
 # Hears of a slow command: its session, the command, its arguments, the nanoseconds it took.
 SlowObserver = Callable[[Session, Command, list[bytes], int], None]
 
+_BITS: Final = bytes([n.bit_length() for n in range(256)])
+
 REFRESH_NS: Final = 1_000_000
 NEVER_NS: Final = 1 << 62
 
@@ -142,6 +144,7 @@ class Engine:
         self._next_session = 1
         self.gate = 0
         self._guards: list[tuple[int, int, Guard]] = []
+        self._asked: list[Guard] = []  # the guards alone
         # Asked before all guards about commands that not everybody may use (DEBUG).
         self.protection: Guard = _let_pass
         self._observers: list[Observer] = []
@@ -220,10 +223,12 @@ class Engine:
         """Ask ``guard`` about every request, in the order of stages."""
         self._guards.append((stage, len(self._guards), guard))
         self._guards.sort()
+        self._asked = [guard for _, _, guard in self._guards]
         self.gate |= GATE_GUARDS
 
     def remove_guard(self, guard: Guard) -> None:
         self._guards = [entry for entry in self._guards if entry[2] != guard]
+        self._asked = [guard for _, _, guard in self._guards]
         if not self._guards:
             self.gate &= ~GATE_GUARDS
 
@@ -409,7 +414,7 @@ class Engine:
             session.blocked.spent += taken  # all attempts are one call, counted at the end
         else:
             command.nanoseconds += taken
-            command.histogram[taken.bit_length()] += 1
+            command.histogram[_count_bits(taken)] += 1
         if taken > self.slow_ns:
             self._report_slow(session, command, argv, taken)
         if self.keyspace.pending:
@@ -449,18 +454,21 @@ class Engine:
             refusal = self.protection(session, command, argv)
             if refusal is not None:
                 return self._refuse(session, command, refusal)
-        if gate & GATE_MULTI and flags & NO_MULTI:
-            return self._refuse(
-                session, command, Error(b"ERR Command not allowed inside a transaction")
-            )
-        if gate & GATE_STRANGER and not session.authenticated and not flags & NO_AUTH:
-            return self._refuse(session, command, Error(b"NOAUTH Authentication required."))
-        for _, _, guard in self._guards:
+        if gate:
+            if gate & GATE_MULTI and flags & NO_MULTI:
+                return self._refuse(
+                    session, command, Error(b"ERR Command not allowed inside a transaction")
+                )
+            if gate & GATE_STRANGER and not session.authenticated and not flags & NO_AUTH:
+                return self._refuse(session, command, Error(b"NOAUTH Authentication required."))
+        for guard in self._asked:
             refusal = guard(session, command, argv)
             if refusal is not None:
                 if refusal is NO_REPLY:
                     return refusal
                 return self._refuse(session, command, refusal)
+        if not gate:
+            return None
         if (
             gate & GATE_SUBSCRIBED
             and session.protocol == 2
@@ -655,6 +663,15 @@ def _let_pass(session: Session, command: Command, argv: list[bytes]) -> Reply:
 
 def _ignore_stall(event: bytes, taken: int) -> None:
     return None
+
+
+def _count_bits(number: int) -> int:
+    """``number.bit_length()``, faster where it is small."""
+    if number < 256:
+        return _BITS[number]
+    if number < 65536:
+        return _BITS[number >> 8] + 8
+    return number.bit_length()
 
 
 def _call_container(session: Session, argv: list[bytes]) -> Reply:

@@ -164,18 +164,30 @@ def encode_items(items: list[Reply], protocol: int) -> bytes:
     # Arrays of short strings are the common case, and a join of two interleaved lists the
     # fastest way to write one, unless all are of one length; whatever else is inside makes one of
     # these calls raise.
+    size = _find_length(items)
+    if size >= 0:
+        head = BULK_HEADS[size]
+        return head + (CRLF + head).join(items) + CRLF
     try:
         sizes = list(map(len, items))
-        size = sizes[0]
-        if sizes.count(size) == len(sizes):
-            head = BULK_HEADS[size]
-            return head + (CRLF + head).join(items) + CRLF
         parts: list[bytes] = [b""] * (2 * len(items) + 1)
         parts[0:-1:2] = map(_BULK_LENGTHS.__getitem__, sizes)
         parts[1::2] = items
         return CRLF.join(parts)
     except (TypeError, IndexError):
         return b"".join([encode(item, protocol) for item in items])
+
+
+def _find_length(items: list[Reply]) -> int:
+    """The length that all ``items`` have, if they are short strings of one length, otherwise -1."""
+    first = items[0]
+    if type(first) is not bytes or len(first) >= CACHED_LENGTHS:
+        return -1
+    size = len(first)
+    for item in items:
+        if type(item) is not bytes or len(item) != size:
+            return -1
+    return size
 
 
 def _encode_rare(reply: Reply, kind: type, protocol: int) -> bytes:
@@ -326,7 +338,12 @@ class RequestParser:
             parts = data.split(CRLF)
             if _PARTS.get(parts[0]) == len(parts) and not parts[-1]:
                 argv = parts[2::2]
-                if parts[1:-1:2] == [_BULK_LENGTHS[len(argument)] for argument in argv]:
+                at = 1
+                for argument in argv:
+                    if parts[at] != _BULK_LENGTHS[len(argument)]:
+                        break
+                    at += 2
+                else:
                     return [argv]
         if self.stranger:
             at = 0 if requests else self._parse(data, requests, True)
@@ -348,10 +365,30 @@ class RequestParser:
         reader = self._reader
         before = len(requests)
         empty = 0
+        request: Reply = None
         try:
             reader.feed(data)
-            reader.feed(_SENTINEL)
             gets = reader.gets
+            # As a rule there are nothing but whole requests, which is so where they took all the
+            # bytes.
+            left = len(data)
+            while left > 0:
+                request = gets()
+                size = _measure_request(request)
+                if size == 0:
+                    break
+                requests.append(request)
+                left -= size
+            else:
+                return requests
+            if request is False:
+                self._reader = hiredis.Reader()
+                self._parse(data[len(data) - left :], requests, False)
+                return requests
+            if request or type(request) is not list:
+                raise TypeError  # not all are strings
+            empty = 1
+            reader.feed(_SENTINEL)
             while True:
                 request = gets()
                 while request:
@@ -471,6 +508,29 @@ class RequestParser:
             return -1
         self._argv = argv
         return line_end + 1
+
+
+def _measure_request(request: Reply) -> int:
+    """What a list of strings took on the wire, in bytes; 0: it is no such list, or empty."""
+    if type(request) is not list or not request:
+        return 0
+    size = 0
+    for argument in request:
+        if type(argument) is not bytes:
+            return 0
+        size += _size_bulk(len(argument))
+    return size + _size_bulk(len(request)) - len(request) - 2
+
+
+def _size_bulk(length: int) -> int:
+    """Bytes that a string of a length takes on the wire."""
+    if length < 10:
+        return length + 6
+    if length < 100:
+        return length + 7
+    if length < 1000:
+        return length + 8
+    return length + len(b"%d" % length) + 5
 
 
 _BULK_SIZES: Final = [n + len(b"%d" % n) + 5 for n in range(CACHED_LENGTHS)]

@@ -274,12 +274,13 @@ class Table(Generic[V]):
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
-        old = bucket.get(key)
         before = len(bucket)
         size = bucket.__sizeof__() if self.worn else 0
-        bucket[key] = value
+        old = bucket.setdefault(key, value)
         if len(bucket) != before:
             self._count_in(i, size)
+            return None
+        bucket[key] = value
         return old
 
     def __len__(self) -> int:
@@ -366,8 +367,13 @@ class Table(Generic[V]):
         half = (self.mask + 1) >> 1
         source = self.size - half
         bucket = self.buckets[source]
-        upper = {key: value for key, value in bucket.items() if hash(key) & half}
-        lower = {key: value for key, value in bucket.items() if not hash(key) & half}
+        lower: dict[bytes, V] = {}
+        upper: dict[bytes, V] = {}
+        for key, value in bucket.items():
+            if hash(key) & half:
+                upper[key] = value
+            else:
+                lower[key] = value
         self.buckets.append(upper)
         self.buckets[source] = lower
         self.room += (

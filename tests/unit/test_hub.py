@@ -16,6 +16,7 @@ from node.component import Component
 from node.composition import compose
 from node.config import make_config
 from node.engine import STAGE_ACL
+from node.hub import SHORT_READS
 from node.log import Log
 from node.network import SystemNetwork
 from node.resp import Reply, encode_request
@@ -109,6 +110,21 @@ async def test_a_pipeline_larger_than_all_buffers(tmp_path: Path) -> None:
             await stream.send_all(request * count)
             data = await receive(stream, len(reply) * count)
     assert data == reply * count
+
+
+async def test_a_large_request_after_many_small_ones(tmp_path: Path) -> None:
+    """What a small buffer leaves in the socket is read, too; then small ones again."""
+    async with (
+        serving(tmp_path / "log") as (_, port),
+        await trio.open_tcp_stream("127.0.0.1", port) as stream,
+    ):
+        with trio.fail_after(60):
+            small = [10] * (SHORT_READS + 1)
+            # The request of an ECHO of 426 fills the small buffer.
+            for size in [*small, 425, *small, 426, *small, 427, *small, 100_000]:
+                await stream.send_all(encode_request([b"ECHO", b"x" * size]))
+                reply = b"$%d\r\n%b\r\n" % (size, b"x" * size)
+                assert await receive(stream, len(reply)) == reply
 
 
 async def test_a_half_closed_connection_gets_its_replies(tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_inline_between_multibulk() -> None:
     assert feed_all(data, []) == ([[b"GET", b"a"], [b"PING"], [b"GET", b"b"]], None)
 
 
+@pytest.mark.parametrize("line", [b"#f", b"#t", b":0", b":7", b"_", b"$-1", b",1.5", b"(12"])
+def test_what_would_be_a_value_in_a_reply_is_an_inline_request(line: bytes) -> None:
+    first = [b"SET", b"key", b"x" * 400]
+    data = encode_request(first) + line + b"\r\n" + encode_request([b"PING"])
+    assert feed_all(data, []) == ([first, [line], [b"PING"]], None)
+    assert feed_all(data + b"*2\r\n$3\r\nGE", []) == ([first, [line], [b"PING"]], None)
+
+
 def test_empty_requests_are_passed_over() -> None:
     data = (
         b"*0\r\n" + encode_request([b"A"]) + b"*0\r\n*-1\r\n" + encode_request([b"B"]) + b"*2\r\n$1"
