@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -97,8 +98,9 @@ def test_clients_that_read_nothing_delay_no_replica(
         for client in deaf:
             client("SUBSCRIBE", "news")
         for client in greedy:
-            for _ in range(500):
-                client.send("GET", "large")
+            with contextlib.suppress(OSError):  # it may have been cut already
+                for _ in range(500):
+                    client.send("GET", "large")
 
         def publish() -> bool:
             upper("PUBLISH", "news", b"x" * BLOCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -14,9 +15,7 @@ from tests.replicas import Traffic, connections_lost, digest, info, wait_for_equ
 KEY_DELAY = "300"  # µs: a snapshot lasts long enough to be interrupted
 
 
-@pytest.mark.parametrize(
-    "kinds", [("ours", "redis", "ours"), ("redis", "ours", "ours"), ("ours", "ours", "redis")]
-)
+@pytest.mark.parametrize("kinds", [("ours", "redis", "ours"), ("ours", "ours", "redis")])
 def test_a_replica_is_killed_again_and_again(start: StartKind, kinds: tuple[str, ...]) -> None:
     """While it gets the stream, or the snapshot; neither the master nor the other one cares."""
     master, steady, victim = (start(kind) for kind in kinds)
@@ -49,8 +48,9 @@ def test_a_replica_is_killed_again_and_again(start: StartKind, kinds: tuple[str,
             writer.check_complete(client)
 
 
-@pytest.mark.parametrize("load", ["disabled", "swapdb"])
-@pytest.mark.parametrize("kinds", [("redis", "ours"), ("ours", "ours")])
+@pytest.mark.parametrize(
+    ("kinds", "load"), [(("redis", "ours"), "disabled"), (("ours", "ours"), "swapdb")]
+)
 def test_the_master_is_killed_while_it_sends_all_data(
     start: StartKind, kinds: tuple[str, str], load: str
 ) -> None:
@@ -58,12 +58,9 @@ def test_the_master_is_killed_while_it_sends_all_data(
     master = start(kinds[0], "--appendonly", "yes", "--appendfsync", "always")
     replica = start(kinds[1], "--repl-diskless-load", load)
     with master.connect() as upper, replica.connect() as lower:
-        Traffic(upper, 82).run(1500)
-        upper("CONFIG", "SET", "rdb-key-save-delay", "20000")
-        Traffic(lower, 83).run(200)
-        # Nothing of its own expires or changes while it is compared.
-        lower("SELECT", 0)
-        lower("FLUSHALL")
+        for n in range(100):  # more than is gathered before anything is sent
+            upper("SET", f"large:{n}", os.urandom(10_000))
+        upper("CONFIG", "SET", "rdb-key-save-delay", "50000")
         lower("SET", "own", "data")
         before = digest(lower)
         follow(replica, master)
@@ -71,7 +68,7 @@ def test_the_master_is_killed_while_it_sends_all_data(
             lambda: info(upper, "persistence")["rdb_bgsave_in_progress"] == "1", "the snapshot"
         )
         await_true(
-            lambda: info(lower, "replication").get("master_sync_in_progress") == "1",
+            lambda: int(info(lower, "replication").get("master_sync_read_bytes", 0)) > 0,
             "that it comes",
         )
     master.kill()
@@ -88,7 +85,7 @@ def test_the_master_is_killed_while_it_sends_all_data(
         wait_for_equality(upper, lower)
 
 
-@pytest.mark.parametrize("kinds", [("ours", "redis"), ("redis", "ours"), ("ours", "ours")])
+@pytest.mark.parametrize("kinds", [("ours", "redis"), ("ours", "ours")])
 def test_a_master_is_killed_under_load_and_comes_back(
     start: StartKind, kinds: tuple[str, str]
 ) -> None:

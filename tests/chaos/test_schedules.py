@@ -98,7 +98,6 @@ class Stage:
     [
         (("ours", "redis", "ours", "redis"), 111),
         (("redis", "ours", "ours", "ours"), 112),
-        (("ours", "ours", "redis", "ours"), 113),
     ],
 )
 def test_whatever_happens(start: StartKind, kinds: tuple[str, ...], seed: int) -> None:
