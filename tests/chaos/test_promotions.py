@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from contextlib import ExitStack
 
 import pytest
 
 from tests.chaos.conftest import StartKind
 from tests.chaos.history import Writer
+from tests.chaos.proxy import Proxy
 from tests.chaos.scenes import await_link, await_true, follow, relaunch, stat
 from tests.replicas import info, offset, wait_for_equality
+from tests.wire import OK, Client
 
 REIGNS = 3
 
@@ -23,46 +26,61 @@ def test_what_was_waited_for_survives(start: StartKind, kinds: tuple[str, ...], 
     draw = random.Random(seed)
     servers = [start(kind) for kind in kinds]
     master, *replicas = servers
-    for replica in replicas:
-        follow(replica, master)
-    await_link(*replicas)
-    with Writer(master, 1, "a") as first, Writer(master, 1, "b") as second:
-        for _ in range(REIGNS):
-            wanted = len(first.safe) + draw.randrange(50, 250)
-            await_true(lambda wanted=wanted: len(first.safe) >= wanted, "safe entries")
+    hasty = Writer(master, 0, "c")  # waits for nobody, and may lose what was not sent
+    writers = [Writer(master, 1, "a"), Writer(master, 1, "b"), hasty]
+    with ExitStack() as links, ExitStack() as writing:
+        link = links.enter_context(Proxy(master.address))
+        for replica in replicas:
+            follow(replica, link)
+        await_link(*replicas)
+        for writer in writers:
+            writing.enter_context(writer)
+        for reign in range(REIGNS):
+            await_progress(writers[0].safe, draw.randrange(50, 200))
+            if reign != 1:
+                # What is written from now on reaches nobody.
+                link.hold()
+                await_progress(hasty.acknowledged, draw.randrange(20, 100))
             master.kill()
+            link.cut()
+            link.release()
             offsets = {}
             for replica in replicas:
                 with replica.connect() as client:
                     # What has come of the stream by then is in the offset.
-                    await_true(
-                        lambda client=client: (
-                            info(client, "replication")["master_link_status"] == "down"
-                        ),
-                        "the loss",
-                    )
+                    await_down(client)
                     offsets[replica] = offset(client)
             heir, other = sorted(replicas, key=lambda replica: -offsets[replica])
+            link = links.enter_context(Proxy(heir.address))
             with heir.connect() as client:
-                client("REPLICAOF", "NO", "ONE")
-                follow(other, heir)
-                first.switch(heir)
-                second.switch(heir)
+                assert client("REPLICAOF", "NO", "ONE") == OK
+                follow(other, link)
+                for writer in writers:
+                    writer.switch(heir)
                 await_link(other)
                 assert stat(client, "sync_partial_ok") == 1
-            # The old one comes back with nothing, and is a replica like any other.
-            relaunch(master)
-            follow(master, heir)
-            await_link(master)
-            for writer in (first, second):
-                with heir.connect() as client:
+                # The old one comes back with nothing, and is a replica like any other.
+                relaunch(master)
+                follow(master, link)
+                await_link(master)
+                for writer in writers:
                     writer.look(client)
             master, replicas = heir, [other, master]
-        wanted = len(second.safe) + 20
-        await_true(lambda: len(second.safe) >= wanted, "safe entries")
-    clients = [server.connect() for server in (master, *replicas)]
-    wait_for_equality(*clients)
-    for client in clients:
-        for writer in (first, second):
-            writer.check(client)
-        client.close()
+        await_progress(writers[1].safe, 20)
+        writing.close()
+        clients = [links.enter_context(server.connect()) for server in (master, *replicas)]
+        wait_for_equality(*clients)
+        for client in clients:
+            for writer in writers:
+                writer.check(client)
+
+
+def await_progress(entries: list[int], count: int) -> None:
+    """Until there are so many more."""
+    wanted = len(entries) + count
+    await_true(lambda: len(entries) >= wanted, "entries")
+
+
+def await_down(replica: Client) -> None:
+    """Until it has lost its master."""
+    await_true(lambda: info(replica, "replication")["master_link_status"] == "down", "the loss")
