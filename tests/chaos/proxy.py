@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 CHUNK = 16 * 1024
 
@@ -88,8 +88,7 @@ class Proxy:
 
     # The threads.
 
-    def _start(self, work: object, *arguments: object) -> None:
-        assert callable(work)
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()

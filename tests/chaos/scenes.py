@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.chaos.proxy import Proxy
@@ -29,10 +29,15 @@ def await_link(*replicas: Server) -> None:
             wait_for_link(client, PATIENCE)
 
 
-def await_true(condition: object, what: str) -> None:
+def await_true(condition: Callable[[], bool], what: str) -> None:
     """`wait_until`, with the patience that processes need that have been killed."""
-    assert callable(condition)
     wait_until(condition, what, PATIENCE)
+
+
+def await_progress(entries: list[int], count: int) -> None:
+    """Until a writer has so many more of them."""
+    wanted = len(entries) + count
+    await_true(lambda: len(entries) >= wanted, "entries")
 
 
 def online(master: Client) -> int:

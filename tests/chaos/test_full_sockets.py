@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.conftest import StartKind
 from tests.chaos.history import Writer
 from tests.chaos.proxy import Proxy
-from tests.chaos.scenes import await_link, await_true, follow, online, stat
+from tests.chaos.scenes import await_link, await_progress, await_true, follow, online, stat
 from tests.replicas import Traffic, connections_lost, info, wait_for_equality
 from tests.servers import Server
 
@@ -63,8 +63,7 @@ def test_a_replica_that_falls_behind_is_cut_and_catches_up(
             await_true(grow, "that the slow one is cut")
             memory = info(client, "memory")
             assert int(memory["mem_clients_slaves"]) < 8 << 20
-            wanted = len(writer.safe) + 20
-            await_true(lambda: len(writer.safe) >= wanted, "safe entries")
+            await_progress(writer.safe, 20)
             proxy.release()
             await_true(lambda: online(client) == 2, "that the slow one comes back")
         assert cuts(master) == 1
@@ -91,8 +90,7 @@ def test_clients_that_read_nothing_delay_no_replica(
     await_link(replica)
     with master.connect() as upper, Writer(master, 1) as writer:
         upper("SET", "large", os.urandom(BLOCK))
-        wait_for_entry = len(writer.safe) + 1
-        await_true(lambda: len(writer.safe) >= wait_for_entry, "safe entries")
+        await_progress(writer.safe, 1)
         greedy = [server.connect() for server in (master, replica)]
         deaf = [server.connect() for server in (master, replica)]
         for client in deaf:
@@ -107,8 +105,7 @@ def test_clients_that_read_nothing_delay_no_replica(
             return cuts(master) == 2 and cuts(replica) == 2
 
         await_true(publish, "that all of them are cut")
-        wanted = len(writer.safe) + 20
-        await_true(lambda: len(writer.safe) >= wanted, "safe entries")
+        await_progress(writer.safe, 20)
         for client in (*greedy, *deaf):
             client.close()
     assert writer.failures == 0

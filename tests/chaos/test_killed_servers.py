@@ -9,7 +9,15 @@ import pytest
 
 from tests.chaos.conftest import StartKind
 from tests.chaos.history import Writer
-from tests.chaos.scenes import await_link, await_true, follow, online, relaunch, stat
+from tests.chaos.scenes import (
+    await_link,
+    await_progress,
+    await_true,
+    follow,
+    online,
+    relaunch,
+    stat,
+)
 from tests.replicas import Traffic, connections_lost, digest, info, wait_for_equality
 
 KEY_DELAY = "300"  # µs: a snapshot lasts long enough to be interrupted
@@ -33,9 +41,8 @@ def test_a_replica_is_killed_again_and_again(start: StartKind, kinds: tuple[str,
                     lambda: info(client, "persistence")["rdb_bgsave_in_progress"] == "1",
                     "the snapshot",
                 )
-            wanted = len(writer.safe) + 50
             victim.kill()
-            await_true(lambda wanted=wanted: len(writer.safe) >= wanted, "safe entries")
+            await_progress(writer.safe, 50)
             relaunch(victim)
             follow(victim, master)
         client("CONFIG", "SET", "rdb-key-save-delay", "0")
@@ -97,8 +104,7 @@ def test_a_master_is_killed_under_load_and_comes_back(
     await_link(replica)
     with Writer(master) as writer:
         for _ in range(2):
-            wanted = len(writer.acknowledged) + draw.randrange(50, 200)
-            await_true(lambda wanted=wanted: len(writer.acknowledged) >= wanted, "entries")
+            await_progress(writer.acknowledged, draw.randrange(50, 200))
             master.kill()
             with replica.connect() as client:
                 writer.look(client)

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.conftest import StartKind
 from tests.chaos.history import Writer
 from tests.chaos.proxy import Proxy
-from tests.chaos.scenes import await_link, await_true, follow, relaunch, stat
+from tests.chaos.scenes import await_link, await_progress, await_true, follow, relaunch, stat
 from tests.replicas import info, offset, wait_for_equality
 from tests.wire import OK, Client
 
@@ -73,12 +73,6 @@ def test_what_was_waited_for_survives(start: StartKind, kinds: tuple[str, ...], 
         for client in clients:
             for writer in writers:
                 writer.check(client)
-
-
-def await_progress(entries: list[int], count: int) -> None:
-    """Until there are so many more."""
-    wanted = len(entries) + count
-    await_true(lambda: len(entries) >= wanted, "entries")
 
 
 def await_down(replica: Client) -> None:

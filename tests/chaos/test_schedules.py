@@ -18,7 +18,15 @@ import pytest
 from tests.chaos.conftest import StartKind
 from tests.chaos.history import Writer
 from tests.chaos.proxy import Proxy
-from tests.chaos.scenes import await_link, await_true, follow, online, relaunch, stopped
+from tests.chaos.scenes import (
+    await_link,
+    await_progress,
+    await_true,
+    follow,
+    online,
+    relaunch,
+    stopped,
+)
 from tests.replicas import Traffic, wait_for_equality
 from tests.servers import Server
 
@@ -111,12 +119,11 @@ def test_whatever_happens(start: StartKind, kinds: tuple[str, ...], seed: int) -
         writer = Writer(stage.master)
         with writer:
             for _ in range(STEPS):
-                wanted = len(writer.acknowledged) + draw.randrange(1, 60)
                 with ExitStack() as faults:
                     for fault in stage.choose(draw):
                         faults.enter_context(fault)
                     traffic.run(draw.randrange(100))
-                    await_true(lambda wanted=wanted: len(writer.acknowledged) >= wanted, "entries")
+                    await_progress(writer.acknowledged, draw.randrange(1, 60))
         await_link(*stage.replicas)
         await_true(lambda: online(upper) == 2, "both replicas")
         clients = [stack.enter_context(replica.connect()) for replica in stage.replicas]

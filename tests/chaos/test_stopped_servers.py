@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.conftest import StartKind
 from tests.chaos.history import Writer
-from tests.chaos.scenes import await_link, await_true, follow, online, stat, stopped
+from tests.chaos.scenes import await_link, await_progress, await_true, follow, online, stat, stopped
 from tests.replicas import Traffic, connections_lost, info, wait_for_equality
 
 TIMEOUT = ("--repl-timeout", "2")
@@ -26,8 +26,7 @@ def test_a_stopped_replica_and_then_a_stopped_master(
             await_true(lambda: online(upper) == 1, "the replica")
             with stopped(replica):
                 await_true(lambda: online(upper) == 0, "that the master gives up")
-                wanted = len(writer.acknowledged) + 50
-                await_true(lambda: len(writer.acknowledged) >= wanted, "entries")
+                await_progress(writer.acknowledged, 50)
             await_true(lambda: stat(upper, "sync_partial_ok") >= 1, "that the replica goes on")
             await_link(replica)
             lost = connections_lost(replica)
@@ -36,8 +35,7 @@ def test_a_stopped_replica_and_then_a_stopped_master(
                 assert info(lower, "replication")["master_link_status"] == "down"
                 writer.look(lower)
             await_link(replica)
-            wanted = len(writer.acknowledged) + 50
-            await_true(lambda: len(writer.acknowledged) >= wanted, "entries")
+            await_progress(writer.acknowledged, 50)
         assert writer.failures == 0
         wait_for_equality(upper, lower)
         writer.check_complete(lower)
