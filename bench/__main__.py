@@ -13,6 +13,7 @@ from bench.durability import examine_durability
 from bench.load import SETTINGS, WORKLOADS, Contender, compare
 from bench.machine import describe
 from bench.memory import SHAPES, weigh
+from bench.replication import examine_replication
 from bench.report import Report
 from bench.stalls import DEFAULT_KEYS, examine
 from tests.servers import Server, node_command, oracle_command
@@ -32,6 +33,16 @@ DURABILITY_METHOD = (
     "redis-benchmark, {rounds} rounds of about {seconds:g} s each."
 )
 
+REPLICATION_METHOD = (
+    "`python -m bench --replication` starts masters and replicas of both kinds, without "
+    "persistence, and lets the kinds take turns ({rounds} rounds, medians). A full synchronization "
+    "lasts from REPLICAOF until the link is up, with a new replica each time. A replica applies a "
+    "stream of SETs (keyspace 100,000) that a scripted master sends as fast as it is taken, until "
+    "the replica acknowledges its end. A master with replicas is under redis-benchmark for about "
+    "{seconds:g} s; all servers and redis-benchmark share the machine's cores. CPU is a server's "
+    "processor time per write; what a replica costs its master is half of what two of them add."
+)
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--server", help="What starts our node.  [default: this Python's sentrio node]")
@@ -44,6 +55,7 @@ DURABILITY_METHOD = (
 @click.option("--speed/--no-speed", default=True, show_default=True)
 @click.option("--memory/--no-memory", default=True, show_default=True)
 @click.option("--durability", is_flag=True, help="Also snapshots and the append-only file.")
+@click.option("--replication", is_flag=True, help="Also masters and replicas.")
 @click.option("--stalls", is_flag=True, help="Also the check with ten million keys (ours only).")
 @click.option("--keys", default=DEFAULT_KEYS, show_default=True, help="How many for --stalls.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
@@ -59,6 +71,7 @@ def main(
     speed: bool,
     memory: bool,
     durability: bool,
+    replication: bool,
     stalls: bool,
     keys: int,
     json_file: Path | None,
@@ -76,9 +89,15 @@ def main(
         raise click.ClickException(f"no such command here: {', '.join(sorted(unknown))}")
     console = Console(width=None if Console().is_terminal else 140)
     progress = Console(stderr=True)
-    methods = [METHOD] * (speed or memory) + [DURABILITY_METHOD] * durability
+    parts = (
+        ("Benchmarks", METHOD, speed or memory),
+        ("Benchmarks of durability", DURABILITY_METHOD, durability),
+        ("Benchmarks of replication", REPLICATION_METHOD, replication),
+    )
+    titles = [title for title, _, wanted in parts if wanted]
+    methods = [text for _, text, wanted in parts if wanted]
     method = "\n\n".join(methods).format(rounds=rounds, seconds=seconds)
-    report = Report(describe(ours, theirs), method)
+    report = Report(titles[0] if len(titles) == 1 else "Benchmarks", describe(ours, theirs), method)
     if speed:
         _measure_speed(report, progress, ours, theirs, rounds, seconds, commands, settings)
     if memory:
@@ -89,7 +108,12 @@ def main(
     if durability:
         progress.print("durability")
         count = 100_000 if quick else 1_000_000
-        report.duels, found = examine_durability(ours, theirs, count, rounds, seconds)
+        report.durability, found = examine_durability(ours, theirs, count, rounds, seconds)
+        report.comparisons += found
+    if replication:
+        progress.print("replication")
+        count = 100_000 if quick else 1_000_000
+        report.replication, found = examine_replication(ours, theirs, count, rounds, seconds)
         report.comparisons += found
     if stalls:
         progress.print(f"pauses with {keys:,} keys")

@@ -12,11 +12,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import psutil
 
+from bench.duel import Duel
 from bench.load import SETTINGS, WORKLOADS, Comparison, Contender, compare, start_load
 from bench.pinger import Pinger
 from tests.servers import Server
@@ -31,34 +32,6 @@ SLOWER: Final = 4.0  # times Redis's seconds
 _LOADED: Final = re.compile(r"DB loaded from (?:disk|append only file): ([0-9.]+) seconds")
 
 Requests = Iterator[list[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Duel:
-    """One figure of both servers; ``limit`` is of ours / theirs, or of ours where absolute."""
-
-    name: str
-    unit: str
-    ours: float
-    theirs: float
-    limit: float | None = None
-    absolute: bool = False
-
-    @property
-    def ratio(self) -> float:
-        """Ours / theirs."""
-        return self.ours / self.theirs if self.theirs else float("inf")
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the limit is kept; None where there is none."""
-        if self.limit is None:
-            return None
-        return (self.ours if self.absolute else self.ratio) <= self.limit
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "ratio": self.ratio, "reached": self.reached}
 
 
 def small_strings(count: int) -> Requests:
@@ -111,7 +84,7 @@ def examine_durability(
     pair = [_under_writes(command, keys) for command in (ours, theirs)]
     duels.append(_duel("more memory during BGSAVE under writes", "MiB", pair, "memory", None))
     stall = _duel("longest wait during BGSAVE", "ms", pair, "stall", STALL_LIMIT)
-    duels.append(Duel(stall.name, stall.unit, stall.ours, stall.theirs, stall.limit, True))
+    duels.append(replace(stall, absolute=True))
     return duels, _throughput(ours, theirs, rounds, seconds)
 
 
@@ -121,7 +94,8 @@ def _duel(
     return Duel(name, unit, pair[0][key], pair[1][key], limit)
 
 
-def _fill(client: Client, requests: Requests) -> None:
+def fill(client: Client, requests: Requests) -> None:
+    """Send all; RuntimeError where one is refused."""
     batch: list[bytes] = []
     for argv in requests:
         batch.append(encode(argv))
@@ -161,7 +135,7 @@ def _timed(client: Client, command: str, *busy: bytes) -> float:
 def _snapshot(command: list[str], requests: Requests) -> dict[str, float]:
     with Server(command, "--save", "", name="bench") as server:
         with server.connect(timeout=PATIENCE) as client:
-            _fill(client, requests)
+            fill(client, requests)
             save = [_timed(client, "BGSAVE", b"rdb_bgsave_in_progress") for _ in range(TIMES)]
         return {"save": statistics.median(save), "load": _load(server)}
 
@@ -170,7 +144,7 @@ def _log(command: list[str], requests: Requests) -> dict[str, float]:
     directives = ("--appendonly", "yes", "--save", "", "--auto-aof-rewrite-percentage", "0")
     with Server(command, *directives, name="bench") as server:
         with server.connect(timeout=PATIENCE) as client:
-            _fill(client, requests)
+            fill(client, requests)
         load = _load(server)
         busy = (b"aof_rewrite_in_progress", b"aof_rewrite_scheduled")
         with server.connect(timeout=PATIENCE) as client:
@@ -192,7 +166,7 @@ def _under_writes(command: list[str], keys: int) -> dict[str, float]:
         Server(command, "--save", "", name="bench") as server,
         server.connect(timeout=PATIENCE) as client,
     ):
-        _fill(client, small_strings(keys))
+        fill(client, small_strings(keys))
         process = psutil.Process(server.pid)
         with _writes(server, keys):
             before = _proportional(process)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.durability import Duel
+from bench.duel import Duel
 from bench.load import Comparison
 from bench.memory import Weight
 from bench.stalls import Finding
@@ -110,34 +110,35 @@ DUEL_COLUMNS = ["what", "ours", "Redis", "ratio", "limit", ""]
 
 def duel_rows(duels: Sequence[Duel]) -> Rows:
     """A row per figure."""
-    rows = []
-    for each in duels:
-        limit = ""
-        if each.limit is not None:
-            limit = f"≤ {each.limit:,.0f} {each.unit}" if each.absolute else f"≤ {each.limit:.1f}"
-        rows.append(
-            [
-                each.name,
-                f"{each.ours:,.2f} {each.unit}",
-                f"{each.theirs:,.2f} {each.unit}",
-                f"{each.ratio:.2f}",
-                limit,
-                "" if each.reached is None else _mark(each.reached),
-            ]
-        )
-    return rows
+    return [
+        [
+            each.name,
+            _quantity(each.ours, each.unit),
+            _quantity(each.theirs, each.unit),
+            f"{each.ratio:.2f}",
+            each.condition,
+            "" if each.reached is None else _mark(each.reached),
+        ]
+        for each in duels
+    ]
+
+
+def _quantity(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:,.2f} {unit}"
 
 
 class Report:
     """Everything that one run found."""
 
-    def __init__(self, machine: dict[str, Any], method: str) -> None:
+    def __init__(self, title: str, machine: dict[str, Any], method: str) -> None:
+        self.title = title
         self.machine = machine
         self.method = method
         self.comparisons: list[Comparison] = []
         self.weights: list[Weight] = []
         self.findings: list[Finding] = []
-        self.duels: list[Duel] = []
+        self.durability: list[Duel] = []
+        self.replication: list[Duel] = []
 
     def sections(self) -> list[tuple[str, list[str], Rows]]:
         """Title, columns and rows of each table."""
@@ -148,8 +149,9 @@ class Report:
             found.append((setting.name, SPEED_COLUMNS, rows))
         if self.weights:
             found.append(("Memory", MEMORY_COLUMNS, memory_rows(self.weights)))
-        if self.duels:
-            found.append(("Durability", DUEL_COLUMNS, duel_rows(self.duels)))
+        for title, duels in (("Durability", self.durability), ("Replication", self.replication)):
+            if duels:
+                found.append((title, DUEL_COLUMNS, duel_rows(duels)))
         if self.findings:
             found.append(("Pauses", STALL_COLUMNS, stall_rows(self.findings)))
         return found
@@ -169,7 +171,7 @@ class Report:
     def markdown(self) -> str:
         """A page."""
         lines = [
-            "# Benchmarks",
+            f"# {self.title}",
             "",
             self.method,
             "",
@@ -190,7 +192,8 @@ class Report:
             "machine": self.machine,
             "speed": [each.as_dict() for each in self.comparisons],
             "memory": [each.as_dict() for each in self.weights],
-            "durability": [each.as_dict() for each in self.duels],
+            "durability": [each.as_dict() for each in self.durability],
+            "replication": [each.as_dict() for each in self.replication],
             "pauses": [each.as_dict() for each in self.findings],
         }
 

@@ -10,6 +10,7 @@ an empty line) is read byte for byte, as Redis reads it.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 import hiredis
@@ -18,6 +19,8 @@ from node.resp import wire_size
 from node.words import split_words
 
 _LONGEST_LINE: Final = 64 * 1024
+# hiredis takes simple and verbatim strings for bulks, and sets for arrays.
+_MISTAKEN: Final = ((b"+", b"\n+"), (b"=", b"\n="), (b"~", b"\n~"))
 
 
 class StreamError(Exception):
@@ -88,23 +91,22 @@ class StreamParser:
 
     def _parse_fast(self, data: bytes) -> list[list[bytes]] | None:
         """The whole requests in ``data``; None where they are not all canonical."""
-        # hiredis takes simple and verbatim strings for bulks.
-        if data[:1] != b"*" or b"\n+" in data or b"\n=" in data:
+        if data[:1] != b"*":
             return None
+        for mark, line in _MISTAKEN:
+            if mark in data and line in data:  # the single byte is found much faster
+                return None
         reader = hiredis.Reader()
-        requests: list[list[bytes]] = []
         try:
             reader.feed(data)
-            gets = reader.gets
-            while True:
-                request = gets()
-                if type(request) is not list or not request:
-                    break
-                b"".join(request)  # raises where not all are strings
-                requests.append(request)
+            requests: list[list[bytes]] = list(iter(reader.gets, False))
+            b"".join(chain.from_iterable(requests))  # raises where not all are strings
         except (hiredis.ProtocolError, TypeError):
             return None
-        return requests if request is False else None
+        # Other things can be gone through as well, and an empty list may stand among them.
+        if set(map(type, requests)) - {list} or not all(requests):
+            return None
+        return requests
 
     def _parse_exactly(self, data: bytes) -> tuple[list[list[bytes]], list[int]]:
         requests: list[list[bytes]] = []

@@ -76,6 +76,34 @@ def test_what_is_no_stream_is_an_error(wire: bytes) -> None:
         StreamParser().feed(wire)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        "%1 $1 a $1 b",
+        "~1 $1 a",
+        ">1 $1 a",
+        "$0 ''",
+        "$1 a",
+        ":5",
+        "_",
+        "#t",
+        ",1.5",
+        "+OK",
+        "=5 txt:a",
+    ],
+)
+def test_other_types_are_inline_requests(other: str) -> None:
+    """Whatever hiredis would make of them between two requests."""
+    lines = other.split()
+    wire = encode_request([b"PING"])
+    between = [line.encode() for line in lines]
+    data = wire + b"".join(line + b"\r\n" for line in between) + wire
+    parser = StreamParser()
+    words = [[line.replace(b"'", b"")] for line in between]
+    assert parser.feed(data) == [[b"PING"], *words, [b"PING"]]
+    assert parser.used == len(data)
+
+
 def test_a_large_string_is_waited_for() -> None:
     parser = StreamParser()
     wire = encode_request([b"SET", b"k", b"x" * 1_000_000]) + encode_request([b"PING"])
