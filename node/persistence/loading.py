@@ -261,8 +261,6 @@ class Loading(Component):
 
     def settle(self, reader: RdbReader, intake: Intake) -> None:
         """A file has been loaded whole: count it, keep what is no key, and log it."""
-        for warning in reader.warnings:
-            self._log.warning(warning)
         self._snapshots.functions = reader.functions
         self.loaded = intake.loaded
         self.expired = intake.expired

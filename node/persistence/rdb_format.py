@@ -70,14 +70,6 @@ INTEGER_16: Final = 1
 INTEGER_32: Final = 2
 COMPRESSED: Final = 3
 
-# What the data of a module consist of.
-MODULE_END: Final = 0
-MODULE_SIGNED: Final = 1
-MODULE_UNSIGNED: Final = 2
-MODULE_FLOAT: Final = 3
-MODULE_DOUBLE: Final = 4
-MODULE_STRING: Final = 5
-
 # A score in a text of this length, which then has no text.
 SCORE_NAN: Final = 253
 SCORE_INFINITE: Final = 254

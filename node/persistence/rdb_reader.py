@@ -14,9 +14,9 @@ here values are made anew from their elements in any case, so all are always ins
 What is told of a file by rules of this server:
 
 - Libraries of functions are kept as they are, in `functions`; the reader does not compile them.
-- Data of modules beside the keys are left out with a warning, for no module is here to have them; a
-  key that is a module's value, a stream, or a hash with fields that expire by themselves ends the
-  reading with an error that names it, as there is nothing that could hold it.
+- What there is nothing here to hold ends the reading with an error that names it, since it would be
+  lost by the next snapshot: a stream, a hash with fields that expire by themselves, a module's value
+  and, as in Redis, the data of a module beside the keys.
 - An empty collection, which older versions could leave behind, is left out and counted.
 """
 
@@ -53,12 +53,6 @@ from node.persistence.rdb_format import (
     MAGIC,
     MODULE,
     MODULE_AUX,
-    MODULE_DOUBLE,
-    MODULE_END,
-    MODULE_FLOAT,
-    MODULE_SIGNED,
-    MODULE_STRING,
-    MODULE_UNSIGNED,
     NEWEST_TYPE,
     NEWEST_VERSION,
     NODE_PACKED,
@@ -134,9 +128,8 @@ class RdbReader:
     """Reads one file: `feed` it until `finished`.
 
     `version` is the file's, 0 before its head was read; `aux` what it tells about where it comes
-    from; `functions` the source texts of libraries; `warnings` sentences on what was left out;
-    `empty_keys` how many keys without elements were; `sizes` how many keys each database is said to
-    have, which may be untrue; `offset` how many bytes have been read.  Once `finished`, the
+    from; `functions` the source texts of libraries; `empty_keys` how many keys without elements were
+    left out; `sizes` how many keys each database is said to have, which may be untrue; `offset` how many bytes have been read.  Once `finished`, the
     checksum was right (if there is one, and `checksum` is true), and `rest` is what came behind the
     end.
 
@@ -147,7 +140,6 @@ class RdbReader:
         "version",
         "aux",
         "functions",
-        "warnings",
         "empty_keys",
         "sizes",
         "finished",
@@ -182,7 +174,6 @@ class RdbReader:
         self.version = 0
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
-        self.warnings: list[str] = []
         self.empty_keys = 0
         self.sizes: dict[int, int] = {}
         self.finished = False
@@ -370,10 +361,7 @@ class RdbReader:
             self._read_head()
         while True:
             if self._type >= 0:
-                if self._type == MODULE_AUX:
-                    self._skip_module_data()
-                else:
-                    self._add_record(self._read_elements())
+                self._add_record(self._read_elements())
                 self._type = -1
             self._mark = self._at
             code = self._byte()
@@ -452,37 +440,15 @@ class RdbReader:
         elif code == FUNCTION:
             self.functions.append(self._string())
         elif code == MODULE_AUX:
-            self._skip_module()
+            name = module_name(self._length())
+            raise ValueError(
+                "The RDB file contains AUX module data I can't load: no matching module "
+                f"'{name}'"
+            )
         elif code == FUNCTION_EARLY:
             raise ValueError("Pre-release function format not supported.")
         else:
             raise ValueError(f"Unknown RDB encoding type {code}")
-
-    def _skip_module(self) -> None:
-        """Begin to leave out what a module has written beside the keys."""
-        name = module_name(self._length())
-        if self._length() != MODULE_UNSIGNED:
-            raise ValueError("Invalid data of a module")
-        self._length()
-        self._type = MODULE_AUX
-        self.warnings.append(f"AUX data of module {name!r}, which is not here, are left out")
-
-    def _skip_module_data(self) -> None:
-        while True:
-            self._mark = self._at
-            kind = self._length()
-            if kind == MODULE_END:
-                return
-            if kind in (MODULE_SIGNED, MODULE_UNSIGNED):
-                self._length()
-            elif kind == MODULE_FLOAT:
-                self._need(4)
-            elif kind == MODULE_DOUBLE:
-                self._need(8)
-            elif kind == MODULE_STRING:
-                self._string()
-            else:
-                raise ValueError("Invalid data of a module")
 
     def _finish(self) -> list[Record]:
         at = self._at

@@ -252,23 +252,20 @@ def test_newer_encodings() -> None:
 LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def test_module_data_beside_keys_are_left_out_with_a_warning() -> None:
+def test_module_data_are_refused_by_name() -> None:
+    """As in Redis, which has no place for them either where the module is not loaded."""
     number = 0
     for letter in b"graphdata":
         number = number << 6 | LETTERS.index(letter)
     number = number << 10 | 3
-    numbers = b"\x01\x05\x02\x07"
-    floats = b"\x03" + bytes(4) + b"\x04" + bytes(8)
-    data = file(
-        9,
-        b"\xf7" + length(number) + b"\x02\x01" + numbers + floats + b"\x05\x04text\x00",
-        entry(0, b"k", b"\x01v"),
-    )
-    reader = RdbReader(LIMITS)
-    records = [record for at in range(len(data)) for record in reader.feed(data[at : at + 1])]
-    assert [record.key for record in records] == [b"k"]
-    assert module_name(number) == "graphdata"
-    assert "graphdata" in reader.warnings[0]
+    name = module_name(number)
+    assert name == "graphdata"
+    beside = file(9, b"\xf7" + length(number) + b"\x02\x01\x00", entry(0, b"k", b"\x01v"))
+    with pytest.raises(RdbError, match=f"AUX module data I can't load: .* '{name}'"):
+        read(beside, 1)
+    value = file(9, entry(7, b"k", length(number) + b"\x00"))
+    with pytest.raises(RdbError, match=f"module data I can't load: .* '{name}', .* key b'k'"):
+        read(value, 1)
 
 
 def test_empty_collections_are_left_out_and_counted() -> None:
@@ -333,7 +330,6 @@ REFUSED = [
     (entry(0, b"k", b"\x82"), 11, "Unknown length encoding 130"),
     (b"\xf6", 10, "Pre-release function format"),
     (b"\xf3", 10, "Unknown RDB encoding type 243"),
-    (b"\xf7\x01\x05", 10, "Invalid data of a module"),
 ]
 
 
