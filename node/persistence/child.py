@@ -11,6 +11,7 @@ a pipe how far it is and how much memory it has cost; how it ended the parent he
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -82,6 +83,7 @@ class Child(Component):
         self._text = b""
         self._done: Callable[[Exit], None] = _ignore_exit
         # In the child.
+        self._parent = 0
         self._report_ns = 0
         self._reports = 0
         self._cow_sum = 0
@@ -114,6 +116,7 @@ class Child(Component):
         """
         assert not self.pid
         reading, writing = os.pipe()
+        self._parent = os.getpid()
         # What lives now is data, most likely: no business of the collector in either process.
         gc.freeze()
         began = self._clock.monotonic_ns()
@@ -230,10 +233,22 @@ class Child(Component):
             os._exit(code)
 
     def report(self, processed: int) -> None:
-        """For the work in the child: so many keys have been written. Cheap; told once a second."""
+        """For the work in the child: so many keys have been written. Cheap; told once a second.
+
+        Raises OSError as :meth:`check_parent` does.
+        """
         self.processed = processed
+        self.check_parent()
         if self._clock.monotonic_ns() >= self._report_ns:
             self._tell(VERBOSE)
+
+    def check_parent(self) -> None:
+        """For the work in the child: raise OSError where the server has been killed.
+
+        Another may have been started by now, with newer data, whose files are to be left alone.
+        """
+        if os.getppid() != self._parent:
+            raise OSError(errno.ESRCH, "The server has been killed")
 
     def _tell(self, level: int) -> None:
         began = self._clock.monotonic_ns()

@@ -32,6 +32,8 @@ _ENCOURAGEMENT: Final = 16
 _LONGEST_STRIDE: Final = 64
 
 
+_RECENT: Final = 1024
+
 _BYTES: Final = [bytes((byte,)) for byte in range(256)]
 
 SHORT: Final = 256
@@ -183,22 +185,25 @@ def decompress(data: bytes, size: int) -> bytes:
     Raises ValueError if the data are damaged.  Takes memory for what has been decompressed, not for
     `size`.
     """
-    out = bytearray()
-    count = 0
-    at = 0
-    total = len(data)
+    recent = b""  # short, so that to append is to copy little
+    before = bytearray()
+    base: i64 = 0  # bytes in `before`
+    count: i64 = 0  # bytes in both
+    most: i64 = size
+    at: i64 = 0
+    total: i64 = len(data)
     while at < total:
-        control = data[at]
+        control: i64 = data[at]
         at += 1
         if control < LONGEST_LITERAL:
-            stop = at + control + 1
+            stop: i64 = at + control + 1
             if stop > total:
                 raise ValueError("compressed string ends within a literal run")
-            out += data[at:stop]
+            piece = data[at:stop]
             count += control + 1
             at = stop
         else:
-            length = control >> 5
+            length: i64 = control >> 5
             if length == 7:
                 if at >= total:
                     raise ValueError("compressed string ends within a copy")
@@ -207,18 +212,32 @@ def decompress(data: bytes, size: int) -> bytes:
             if at >= total:
                 raise ValueError("compressed string ends within a copy")
             length += 2
-            start = count - ((control & 31) << 8) - data[at] - 1
+            start: i64 = count - ((control & 31) << 8) - data[at] - 1
             at += 1
             if start < 0:
                 raise ValueError("compressed string copies from before its start")
-            if start + length <= count:
-                out += out[start : start + length]
+            if start >= base:
+                piece = recent[start - base : start - base + length]
             else:
-                period = out[start:]
-                out += (period * (length // len(period) + 1))[:length]
+                before += recent
+                recent = b""
+                base = count
+                piece = bytes(before[start : start + length])
+            period: i64 = len(piece)
+            if period < length:
+                # It copies what it writes.
+                piece = (piece * (length // period + 1))[:length]
             count += length
-        if count > size:
+        if count > most:
             raise ValueError("compressed string is longer than it says")
-    if count != size:
+        recent += piece
+        if count - base > _RECENT:
+            before += recent
+            recent = b""
+            base = count
+    if count != most:
         raise ValueError("compressed string is shorter than it says")
-    return bytes(out)
+    if not base:
+        return recent
+    before += recent
+    return bytes(before)

@@ -14,9 +14,9 @@ here values are made anew from their elements in any case, so all are always ins
 What is told of a file by rules of this server:
 
 - Libraries of functions are kept as they are, in `functions`; the reader does not compile them.
-- What there is nothing here to hold ends the reading with an error that names it, since it would be
-  lost by the next snapshot: a stream, a hash with fields that expire by themselves, a module's value
-  and, as in Redis, the data of a module beside the keys.
+- What there is nothing here to hold ends the reading with an error that names it, since it would
+  be lost by the next snapshot: a stream, a hash with fields that expire by themselves, a module's
+  value and, as in Redis, the data of a module beside the keys.
 - An empty collection, which older versions could leave behind, is left out and counted.
 """
 
@@ -47,6 +47,7 @@ from node.persistence.rdb_format import (
     IDLE,
     INTEGER_8,
     INTEGER_16,
+    INTEGER_32,
     LIST,
     LIST_QUICKLIST,
     LIST_QUICKLIST_2,
@@ -77,14 +78,16 @@ from node.persistence.rdb_values import (
     decode_nested,
     hash_without_expiry,
     module_name,
+    node_list,
     set_for,
+    set_of,
     settle_list,
-    sorted_set_of,
 )
-from node.values.collection import Collection, Limits
+from node.values.collection import SMALL, Collection, Limits
 from node.values.hash import Hash
 from node.values.list import List
 from node.values.set import Set
+from node.values.sorted_set import SortedSet
 
 Value = bytes | bytearray | Collection
 
@@ -128,10 +131,10 @@ class RdbReader:
     """Reads one file: `feed` it until `finished`.
 
     `version` is the file's, 0 before its head was read; `aux` what it tells about where it comes
-    from; `functions` the source texts of libraries; `empty_keys` how many keys without elements were
-    left out; `sizes` how many keys each database is said to have, which may be untrue; `offset` how many bytes have been read.  Once `finished`, the
-    checksum was right (if there is one, and `checksum` is true), and `rest` is what came behind the
-    end.
+    from; `functions` the source texts of libraries; `empty_keys` how many keys without elements
+    were left out; `sizes` how many keys each database is said to have, which may be untrue;
+    `offset` how many bytes have been read.  Once `finished`, the checksum was right (if there is
+    one, and `checksum` is true), and `rest` is what came behind the end.
 
     All calls raise RdbError for what cannot be loaded; the reader is of no use afterwards.
     """
@@ -165,6 +168,8 @@ class RdbReader:
         "_nodes",
         "_hash",
         "_set",
+        "_gathers",
+        "_members",
         "_scores",
         "_mark",
         "_records",
@@ -199,6 +204,8 @@ class RdbReader:
         self._nodes = 0
         self._hash = Hash(limits)
         self._set = Set(limits)
+        self._gathers = False  # the members, to make a set of them at once
+        self._members: list[bytes] = []
         self._scores: dict[bytes, float] = {}
         self._mark = 0  # where the step began that is being read
         self._records: list[Record] = []
@@ -324,10 +331,16 @@ class RdbReader:
     def _special_string(self) -> bytes:
         data = self._data
         form = data[self._at - 1] & 63
-        if form <= 2:
-            size = 1 if form == INTEGER_8 else 2 if form == INTEGER_16 else 4
-            at = self._need(size)
-            return b"%d" % int.from_bytes(data[at : at + size], "little", signed=True)
+        if form == INTEGER_8:
+            number = self._byte()
+            return b"%d" % (number - 256 if number > 127 else number)
+        if form == INTEGER_16:
+            at = self._need(2)
+            number = data[at] | data[at + 1] << 8
+            return b"%d" % (number - 65536 if number > 32767 else number)
+        if form == INTEGER_32:
+            at = self._need(4)
+            return b"%d" % int.from_bytes(data[at : at + 4], "little", signed=True)
         if form != COMPRESSED:
             raise ValueError(f"Unknown string encoding {form}")
         compressed = self._length()
@@ -440,10 +453,9 @@ class RdbReader:
         elif code == FUNCTION:
             self.functions.append(self._string())
         elif code == MODULE_AUX:
-            name = module_name(self._length())
+            module = module_name(self._length())
             raise ValueError(
-                "The RDB file contains AUX module data I can't load: no matching module "
-                f"'{name}'"
+                f"The RDB file contains AUX module data I can't load: no matching module '{module}'"
             )
         elif code == FUNCTION_EARLY:
             raise ValueError("Pre-release function format not supported.")
@@ -485,6 +497,8 @@ class RdbReader:
         elif kind == SET:
             self._left = self._length()
             self._set = set_for(self._limits, self._left)
+            self._gathers = self._left <= SMALL
+            self._members = []
         elif kind in (ZSET, ZSET_2):
             self._left = self._length()
             self._scores = {}
@@ -513,22 +527,9 @@ class RdbReader:
         """Read the elements still to come, and return the value that they make."""
         kind = self._type
         if kind == HASH:
-            fields = self._hash
-            while self._left:
-                self._mark = self._at
-                field = self._string()
-                if not fields.set(field, self._string()):
-                    raise ValueError("Duplicate hash fields detected")
-                self._left -= 1
-            return fields
+            return self._read_fields()
         if kind == SET:
-            members = self._set
-            while self._left:
-                self._mark = self._at
-                if not members.add(self._string()):
-                    raise ValueError("Duplicate set members detected")
-                self._left -= 1
-            return members
+            return self._read_members()
         if kind in (ZSET, ZSET_2):
             return self._read_scores(kind)
         if kind in (LIST, LIST_QUICKLIST, LIST_QUICKLIST_2):
@@ -543,6 +544,31 @@ class RdbReader:
                 raise ValueError("Duplicate hash fields detected")
             self._left -= 1
         return fields
+
+    def _read_fields(self) -> Collection:
+        fields = self._hash
+        while self._left:
+            self._mark = self._at
+            field = self._string()
+            if not fields.set(field, self._string()):
+                raise ValueError("Duplicate hash fields detected")
+            self._left -= 1
+        return fields
+
+    def _read_members(self) -> Collection:
+        members = self._set
+        texts = self._members
+        while self._left:
+            self._mark = self._at
+            if self._gathers:
+                texts.append(self._string())
+            elif not members.add(self._string()):
+                raise ValueError("Duplicate set members detected")
+            self._left -= 1
+        if self._gathers:
+            self._members = []
+            return set_of(self._limits, texts, members.form)
+        return members
 
     def _read_scores(self, kind: int) -> Collection:
         scores = self._scores
@@ -561,30 +587,34 @@ class RdbReader:
             scores[member] = score
             self._left -= 1
         self._scores = {}
-        return sorted_set_of(self._limits, scores)
+        return SortedSet.from_scores(self._limits, scores)
 
     def _read_nodes(self, kind: int) -> Collection:
-        value = self._list
         while self._left:
             self._mark = self._at
             if kind == LIST:
-                value.push_right(self._string())
+                self._list.push_right(self._string())
             elif kind == LIST_QUICKLIST:
-                append_node(value, decode_ziplist(self._string()))
-                self._nodes += 1
+                self._add_node(decode_ziplist(self._string()), 0)
             else:
                 form = self._length()
                 if form == NODE_PACKED:
-                    append_node(value, decode_listpack(self._string()))
-                    self._nodes += 1
+                    packed = self._string()
+                    self._add_node(decode_listpack(packed), len(packed))
                 elif form == NODE_PLAIN:
                     element = self._string()
                     if not element:
                         raise ValueError("Empty node of a quicklist")
-                    value.push_right(element)
+                    self._list.push_right(element)
                     self._nodes += 2  # which makes it no listpack
                 else:
                     raise ValueError(f"Unknown kind {form} of a quicklist's node")
             self._left -= 1
-        settle_list(value, self._nodes)
-        return value
+        return settle_list(self._list, self._nodes)
+
+    def _add_node(self, entries: list[bytes], size: int) -> None:
+        if not self._nodes:
+            self._list = node_list(self._limits, entries, size)
+        else:
+            append_node(self._list, entries)
+        self._nodes += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from node.persistence.packed import (
-    decode_intset,
+    decode_intset_texts,
     decode_listpack,
     decode_ziplist,
     decode_zipmap,
@@ -26,8 +26,8 @@ from node.persistence.rdb_format import (
 from node.values.collection import Collection, Limits
 from node.values.hash import Hash
 from node.values.list import List
-from node.values.listpack import SIZE_LIMITS
-from node.values.set import HASHTABLE, INTSET, LISTPACK, Set
+from node.values.listpack import HEADER, SIZE_LIMITS, measure_entry
+from node.values.set import HASHTABLE, LISTPACK, Set
 from node.values.sorted_set import SortedSet
 
 NESTED: Final = (
@@ -54,21 +54,11 @@ def decode_nested(kind: int, packed: bytes, limits: Limits) -> Collection:
     if kind == ZSET_LISTPACK:
         return _sorted_set_of_texts(limits, decode_listpack(packed))
     if kind == SET_INTSET:
-        members: dict[bytes, None] = {}
-        for number in decode_intset(packed):
-            members[b"%d" % number] = None
-        return Set.from_members(limits, members, INTSET)
+        return Set.from_integers(limits, dict.fromkeys(decode_intset_texts(packed)))
     if kind == SET_LISTPACK:
-        entries = decode_listpack(packed)
-        members = dict.fromkeys(entries)
-        if len(members) != len(entries):
-            raise ValueError("Duplicate set members detected")
-        return Set.from_members(limits, members, LISTPACK)
+        return set_of(limits, decode_listpack(packed), LISTPACK)
     if kind == LIST_ZIPLIST:
-        value = List(limits)
-        append_node(value, decode_ziplist(packed))
-        settle_list(value, 1)
-        return value
+        return settle_list(node_list(limits, decode_ziplist(packed)), 1)
     if kind == HASH_ZIPLIST:
         return hash_of(limits, decode_ziplist(packed))
     if kind == HASH_ZIPMAP:
@@ -81,11 +71,10 @@ def hash_of(limits: Limits, entries: list[bytes]) -> Hash:
     count = len(entries)
     if count & 1:
         raise ValueError("Hash with a field that has no value")
-    value = Hash(limits)
-    for at in range(0, count, 2):
-        if not value.set(entries[at], entries[at + 1]):
-            raise ValueError("Duplicate hash fields detected")
-    return value
+    fields = dict(zip(entries[::2], entries[1::2], strict=True))
+    if len(fields) * 2 != count:
+        raise ValueError("Duplicate hash fields detected")
+    return Hash.from_fields(limits, fields)
 
 
 def hash_without_expiry(limits: Limits, entries: list[bytes]) -> Hash:
@@ -109,34 +98,40 @@ def set_for(limits: Limits, count: int) -> Set:
     return value
 
 
-def sorted_set_of(limits: Limits, scores: dict[bytes, float]) -> SortedSet:
-    """Return a sorted set of members and their scores, none of which may be NaN."""
-    return SortedSet.from_items(limits, scores.items())
+def set_of(limits: Limits, entries: list[bytes], form: int) -> Set:
+    """Return a set of members that are added to an empty one of an encoding."""
+    members = dict.fromkeys(entries)
+    if len(members) != len(entries):
+        raise ValueError("Duplicate set members detected")
+    return Set.from_members(limits, members, form)
 
 
 def _sorted_set_of_texts(limits: Limits, entries: list[bytes]) -> SortedSet:
     count = len(entries)
     if count & 1:
         raise ValueError("Zset with a member that has no score")
-    scores: dict[bytes, float] = {}
-    for at in range(0, count, 2):
-        score = float(entries[at + 1])
-        if score != score:
-            raise ValueError("Zset with NAN score detected")
-        scores[entries[at]] = score
+    scores: dict[bytes, float] = dict(zip(entries[::2], map(float, entries[1::2]), strict=True))
     if len(scores) * 2 != count:
         raise ValueError("Duplicate zset members detected")
-    return SortedSet.from_items(limits, scores.items())
+    for score in scores.values():
+        if score != score:
+            raise ValueError("Zset with NAN score detected")
+    return SortedSet.from_scores(limits, scores)
+
+
+def node_list(limits: Limits, entries: list[bytes], size: int = 0) -> List:
+    """Return a list of the elements of its first node, whose listpack has `size` bytes if known."""
+    return List.from_elements(limits, entries, size or HEADER + sum(map(measure_entry, entries)))
 
 
 def append_node(value: List, entries: list[bytes]) -> None:
-    """Append the elements of one node to a list that is being read."""
+    """Append the elements of a further node to a list that is being read."""
     for entry in entries:
         value.push_right(entry)
 
 
-def settle_list(value: List, nodes: int) -> None:
-    """Choose the encoding of a list that was read, out of so many nodes."""
+def settle_list(value: List, nodes: int) -> List:
+    """Choose the encoding of a list that was read, out of so many nodes, and return it."""
     fill = value.limits.list_max_listpack_size
     if nodes != 1 or value.weight < 0:
         value.compact = False
@@ -144,6 +139,7 @@ def settle_list(value: List, nodes: int) -> None:
         value.compact = value.weight <= (SIZE_LIMITS[-fill - 1] if fill >= -5 else SIZE_LIMITS[-1])
     else:
         value.compact = value.count <= max(fill, 1)
+    return value
 
 
 def module_name(number: int) -> str:

@@ -239,6 +239,8 @@ class Snapshots(Component):
             self.write_content(sink.write, child)
             step = "fsync"
             sink.finish()
+            if child is not None:
+                child.check_parent()
         except OSError as error:
             log.warning(f"Write error while saving DB to the disk({step}): {error.strerror}")
             sink.abandon()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from random import Random
 
+from mypy_extensions import i64
+
 from node.values.collection import (
     ALIGNED,
     DICT_BYTES,
@@ -44,6 +46,29 @@ class Hash(Collection):
         self.memory = BASE_BYTES
         self.compact = True
         self.fields: dict[bytes, bytes] | Table[bytes] = {}
+
+    @classmethod
+    def from_fields(cls, limits: Limits, fields: dict[bytes, bytes]) -> Hash:
+        """Make a hash of fields, as if they were set one after the other.  Takes the dict over."""
+        result = cls(limits)
+        longest: i64 = 0
+        memory: i64 = 0
+        for field, value in fields.items():
+            length: i64 = len(field)
+            memory += (length + OBJECT_BYTES) & ALIGNED
+            if length > longest:
+                longest = length
+            length = len(value)
+            memory += (length + OBJECT_BYTES) & ALIGNED
+            if length > longest:
+                longest = length
+        result.compact = (
+            len(fields) <= limits.hash_max_listpack_entries
+            and longest <= limits.hash_max_listpack_value
+        )
+        result.fields = Table(fields) if len(fields) > SMALL else fields
+        result.memory += memory + measure_room(result.fields)
+        return result
 
     def __len__(self) -> int:
         return len(self.fields)

@@ -70,6 +70,23 @@ class List(Collection):
         self.middle = NO_CHUNKS
         self.counts = NO_COUNTS
 
+    @classmethod
+    def from_elements(cls, limits: Limits, elements: list[bytes], weight: int) -> List:
+        """Make a list whose size as one listpack is `weight`; its encoding is for the caller to
+        choose.  Takes the elements over.
+        """
+        result = cls(limits)
+        if len(elements) > OPEN:
+            for element in elements:
+                result.push_right(element)
+            return result
+        result.weight = weight
+        result.count = len(elements)
+        result.memory += sum(map(len, elements)) + len(elements) * OPEN_BYTES
+        result.head = elements
+        result.tail = elements
+        return result
+
     def __len__(self) -> int:
         return self.count
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from random import Random
 
+from mypy_extensions import i64
+
 from node.values.collection import (
     ALIGNED,
     DICT_BYTES,
@@ -33,6 +35,8 @@ BASE_BYTES = 80 + DICT_BYTES[0]
 INTSET = 0
 LISTPACK = 1
 HASHTABLE = 2
+MOST_INTEGERS = 1 << 30
+"""No intset has more members, whatever the limit."""
 ENCODINGS = ("intset", "listpack", "hashtable")
 
 
@@ -115,7 +119,7 @@ class Set(Collection):
         limits = self.limits
         if self.form == INTSET:
             if is_integer(member):
-                if count > min(limits.set_max_intset_entries, 1 << 30):
+                if count > min(limits.set_max_intset_entries, MOST_INTEGERS):
                     self.form = HASHTABLE
                 return
             # The integers in it have become strings, of up to 20 characters.
@@ -141,17 +145,50 @@ class Set(Collection):
 
         A dict with the members as keys is taken over.
         """
-        result = cls(limits)
-        result.form = form
         elements = members if isinstance(members, dict) else dict.fromkeys(members)
-        count = len(elements)
-        if count <= max(limits.set_max_intset_entries, limits.set_max_listpack_entries):
-            result.update(elements)
-            return result
-        result.form = HASHTABLE
-        result.memory += sum([(len(member) + OBJECT_BYTES) & ALIGNED for member in elements])
+        integers = 0  # before the first member that is none
+        if form == INTSET and len(elements) <= max(
+            limits.set_max_intset_entries, limits.set_max_listpack_entries
+        ):
+            for member in elements:
+                if not is_integer(member):
+                    break
+                integers += 1
+        return cls._from_elements(limits, elements, form, integers)
+
+    @classmethod
+    def from_integers(cls, limits: Limits, elements: dict[bytes, None]) -> Set:
+        """Make a set of members that all are integers.  Takes the dict over."""
+        return cls._from_elements(limits, elements, INTSET, len(elements))
+
+    @classmethod
+    def _from_elements(
+        cls, limits: Limits, elements: dict[bytes, None], form: int, integers: int
+    ) -> Set:
+        """Make a set as if its members were added in turn, so many integers first."""
+        result = cls(limits)
+        count: i64 = len(elements)
+        longest: i64 = 0
+        memory: i64 = 0
+        for member in elements:
+            length: i64 = len(member)
+            memory += (length + OBJECT_BYTES) & ALIGNED
+            if length > longest:
+                longest = length
+        most = min(limits.set_max_intset_entries, MOST_INTEGERS)
+        if form == INTSET and integers == count and integers <= most:
+            result.form = INTSET
+        elif (
+            form == HASHTABLE
+            or integers > most
+            or count > limits.set_max_listpack_entries
+            or longest > limits.set_max_listpack_value
+        ):
+            result.form = HASHTABLE
+        else:
+            result.form = LISTPACK
         result.elements = Table(elements) if count > SMALL else elements
-        result.memory += measure_room(result.elements)
+        result.memory += memory + measure_room(result.elements)
         return result
 
     def remove(self, member: bytes) -> bool:
