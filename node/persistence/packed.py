@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import islice
-from operator import ge
 from typing import Final
 
 from mypy_extensions import i64
@@ -22,6 +20,23 @@ UNKNOWN_COUNT: Final = 65535
 
 _SMALL: Final = tuple(b"%d" % number for number in range(-1, 128))
 _BYTES: Final = tuple(bytes((byte,)) for byte in range(256))
+
+
+_GROUPS: Final = [b"%d" % number for number in range(1000)]
+_PADDED: Final = [b"%03d" % number for number in range(1000)]
+
+
+def format_integer(number: i64) -> bytes:
+    """Return the text of a number of 64 bits, several times as fast as by formatting."""
+    if 0 <= number < 1000:
+        return _GROUPS[number]
+    if 0 <= number < 1_000_000:
+        return _GROUPS[number // 1000] + _PADDED[number % 1000]
+    if 0 <= number < 1_000_000_000:
+        thousands: i64 = number // 1000
+        head = _GROUPS[thousands // 1000] + _PADDED[thousands % 1000]
+        return head + _PADDED[number % 1000]
+    return b"%d" % number
 
 
 # --- listpack ------------------------------------------------------------------------------------
@@ -147,7 +162,7 @@ def decode_listpack(data: bytes) -> list[bytes]:
             raise ValueError("listpack entry reaches beyond the end")
         if head < 0xE0:
             number: i64 = (head & 31) << 8 | data[start]
-            found.append(b"%d" % (number - 8192 if number > 4095 else number))
+            found.append(format_integer(number - 8192 if number > 4095 else number))
         elif head <= 0xF0:
             found.append(data[start:stop])
         else:
@@ -321,12 +336,9 @@ def decode_intset(data: bytes) -> list[int]:
     if not count or 8 + width * count != len(data):
         raise ValueError("intset has another size than it says")
     numbers = list(struct.unpack_from(f"<{count}{_INTSET_LETTERS[width]}", data, 8))
-    if any(map(ge, numbers, islice(numbers, 1, None))):
-        raise ValueError("intset is not in order")
+    previous = numbers[0] - 1
+    for number in numbers:
+        if number <= previous:
+            raise ValueError("intset is not in order")
+        previous = number
     return numbers
-
-
-def decode_intset_texts(data: bytes) -> list[bytes]:
-    """Return the numbers of an intset as texts.  Raises ValueError."""
-    # All in one go: several times as fast as to print each by itself.
-    return repr(decode_intset(data))[1:-1].encode("ascii").split(b", ")

@@ -28,7 +28,7 @@ from typing import Final
 
 from node.persistence.crc64 import crc64
 from node.persistence.lzf import MOST_EXPANSION, decompress
-from node.persistence.packed import decode_listpack, decode_ziplist
+from node.persistence.packed import decode_listpack, decode_ziplist, format_integer
 from node.persistence.rdb_format import (
     AUX,
     COMPRESSED,
@@ -333,14 +333,15 @@ class RdbReader:
         form = data[self._at - 1] & 63
         if form == INTEGER_8:
             number = self._byte()
-            return b"%d" % (number - 256 if number > 127 else number)
+            return format_integer(number - 256 if number > 127 else number)
         if form == INTEGER_16:
             at = self._need(2)
             number = data[at] | data[at + 1] << 8
-            return b"%d" % (number - 65536 if number > 32767 else number)
+            return format_integer(number - 65536 if number > 32767 else number)
         if form == INTEGER_32:
             at = self._need(4)
-            return b"%d" % int.from_bytes(data[at : at + 4], "little", signed=True)
+            number = int.from_bytes(data[at : at + 4], "little", signed=True)
+            return format_integer(number)
         if form != COMPRESSED:
             raise ValueError(f"Unknown string encoding {form}")
         compressed = self._length()

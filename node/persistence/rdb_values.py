@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from node.persistence.packed import (
-    decode_intset_texts,
+    decode_intset,
     decode_listpack,
     decode_ziplist,
     decode_zipmap,
+    format_integer,
 )
 from node.persistence.rdb_format import (
     HASH_LISTPACK,
@@ -54,7 +55,10 @@ def decode_nested(kind: int, packed: bytes, limits: Limits) -> Collection:
     if kind == ZSET_LISTPACK:
         return _sorted_set_of_texts(limits, decode_listpack(packed))
     if kind == SET_INTSET:
-        return Set.from_integers(limits, dict.fromkeys(decode_intset_texts(packed)))
+        members: dict[bytes, None] = {}
+        for number in decode_intset(packed):
+            members[format_integer(number)] = None
+        return Set.from_integers(limits, members)
     if kind == SET_LISTPACK:
         return set_of(limits, decode_listpack(packed), LISTPACK)
     if kind == LIST_ZIPLIST:
@@ -71,10 +75,10 @@ def hash_of(limits: Limits, entries: list[bytes]) -> Hash:
     count = len(entries)
     if count & 1:
         raise ValueError("Hash with a field that has no value")
-    fields = dict(zip(entries[::2], entries[1::2], strict=True))
-    if len(fields) * 2 != count:
+    value = Hash.from_entries(limits, entries)
+    if len(value) * 2 != count:
         raise ValueError("Duplicate hash fields detected")
-    return Hash.from_fields(limits, fields)
+    return value
 
 
 def hash_without_expiry(limits: Limits, entries: list[bytes]) -> Hash:

@@ -8,10 +8,11 @@ little.
 from __future__ import annotations
 
 from marshal import dumps, loads
+from typing import Final
 
 Chunk = bytes | list[bytes]
 
-PACKABLE = 32 * 1024
+PACKABLE: Final = 32 * 1024
 """Runs with more bytes than this stay lists."""
 
 

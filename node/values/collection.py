@@ -11,13 +11,15 @@ keeps it up to date by increments, so reading it is free.
 
 from __future__ import annotations
 
-SMALL = 512
+from typing import Final
+
+SMALL: Final = 512
 """Up to this many elements lie in one dict or list; beyond, in a structure that grows in steps."""
 
-OBJECT_BYTES = 48
+OBJECT_BYTES: Final = 48
 """`(len(b) + OBJECT_BYTES) & ALIGNED` is what a bytes object costs: 33 bytes of header and
 terminator before its length, all rounded up to 16."""
-ALIGNED = -16
+ALIGNED: Final = -16
 
 
 def measure_bytes(length: int) -> int:
@@ -41,10 +43,10 @@ def _measure_growth(most: int) -> list[int]:
     return sizes
 
 
-DICT_BYTES = _measure_growth(SMALL + 1)
+DICT_BYTES: Final = _measure_growth(SMALL + 1)
 """What a dict of so many entries costs that nothing was taken out of, without keys and values."""
 
-DICT_STEP = [DICT_BYTES[0]] + [
+DICT_STEP: Final = [DICT_BYTES[0]] + [
     DICT_BYTES[count] - DICT_BYTES[count - 1] for count in range(1, SMALL + 2)
 ]
 """What the n-th entry adds to a dict's cost."""

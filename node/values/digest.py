@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha1
+from typing import Final
 
 from node.values.collection import Collection
 from node.values.hash import Hash
@@ -17,15 +18,15 @@ from node.values.number import format_exact
 from node.values.set import Set
 from node.values.sorted_set import SortedSet
 
-SIZE = 20
+SIZE: Final = 20
 
-STRING = 0
-LIST = 1
-SET = 2
-SORTED_SET = 3
-HASH = 4
+STRING: Final = 0
+LIST: Final = 1
+SET: Final = 2
+SORTED_SET: Final = 3
+HASH: Final = 4
 
-EXPIRES = b"!!expire!!"
+EXPIRES: Final = b"!!expire!!"
 """What a key with an expiry adds; when it expires makes no difference."""
 
 

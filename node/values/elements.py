@@ -7,21 +7,21 @@ so would counting through it for a random element.
 from __future__ import annotations
 
 from random import Random
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from node.values.collection import DICT_BYTES, DICT_STEP, SMALL, measure_dict
 from node.values.table import ENTRY_BYTES, LOAD, Table, is_spacious, nth_key, scan_bucket
 
 V = TypeVar("V")
 
-SCANNABLE = LOAD * 2
+SCANNABLE: Final = LOAD * 2
 """A dict of up to so many elements is scanned in place, as one bucket; beyond, it gives way to a
 Table first, so that each step of an iteration looks at one bucket and not at everything."""
 
-TABLE_BYTES = 176
+TABLE_BYTES: Final = 176
 """What an empty Table costs beyond an empty dict: itself and its list of buckets."""
 
-STEP = [*DICT_STEP[: SMALL + 1], ENTRY_BYTES]
+STEP: Final = [*DICT_STEP[: SMALL + 1], ENTRY_BYTES]
 """What the n-th element adds to the map's cost, without the element itself; the last for all
 beyond.  A Table of few elements counts like a dict: the difference is small and passes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from random import Random
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -28,7 +29,7 @@ from node.values.elements import (
 )
 from node.values.table import Table
 
-BASE_BYTES = 80 + DICT_BYTES[0]
+BASE_BYTES: Final = 80 + DICT_BYTES[0]
 """An empty hash: the object and its dict."""
 
 
@@ -47,13 +48,20 @@ class Hash(Collection):
         self.compact = True
         self.fields: dict[bytes, bytes] | Table[bytes] = {}
 
-    @classmethod
-    def from_fields(cls, limits: Limits, fields: dict[bytes, bytes]) -> Hash:
-        """Make a hash of fields, as if they were set one after the other.  Takes the dict over."""
-        result = cls(limits)
+    @staticmethod
+    def from_entries(limits: Limits, entries: list[bytes]) -> Hash:
+        """Make a hash of fields and values by turns, as if they were set one after the other."""
+        result = Hash(limits)
+        fields: dict[bytes, bytes] = {}
         longest: i64 = 0
         memory: i64 = 0
-        for field, value in fields.items():
+        at: i64 = 0
+        count: i64 = len(entries)
+        while at + 1 < count:
+            field = entries[at]
+            value = entries[at + 1]
+            fields[field] = value
+            at += 2
             length: i64 = len(field)
             memory += (length + OBJECT_BYTES) & ALIGNED
             if length > longest:
@@ -62,6 +70,12 @@ class Hash(Collection):
             memory += (length + OBJECT_BYTES) & ALIGNED
             if length > longest:
                 longest = length
+        if len(fields) * 2 != count:
+            # Some come again: the last value counts.
+            memory = 0
+            for field, value in fields.items():
+                memory += (len(field) + OBJECT_BYTES) & ALIGNED
+                memory += (len(value) + OBJECT_BYTES) & ALIGNED
         result.compact = (
             len(fields) <= limits.hash_max_listpack_entries
             and longest <= limits.hash_max_listpack_value

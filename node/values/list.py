@@ -11,36 +11,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Final
 
 from node.values.chunk import Chunk, count_elements, pack, unpack
 from node.values.collection import Collection, Limits
 from node.values.listpack import HEADER, SAFE_SIZE, SIZE_LIMITS, measure_entry
 
-CHUNK = 128
+CHUNK: Final = 128
 """Elements per chunk when it is made; edits may leave fewer, or up to twice as many."""
 
-OPEN = 256
+OPEN: Final = 256
 """Elements either end holds before it gives a chunk away."""
 
-BASE_BYTES = 112 + 72
+BASE_BYTES: Final = 112 + 72
 """An empty list: the object and one Python list."""
 
-LISTS_BYTES = 3 * 80
+LISTS_BYTES: Final = 3 * 80
 """What the first chunk costs once: a list of the chunks, one of their sizes, one for the tail."""
 
-OPEN_BYTES = 50
+OPEN_BYTES: Final = 50
 """What an element at the ends costs beside its bytes: object header, rounding, place in a list."""
 
-PACKED_BYTES = 5
+PACKED_BYTES: Final = 5
 """What an element of a packed chunk costs beside its bytes."""
 
-CHUNK_BYTES = 64
+CHUNK_BYTES: Final = 64
 """What a chunk costs: its object and its place."""
 
-COUNTED = 16384
+COUNTED: Final = 16384
 """No list with more elements fits into half of the largest listpack there can be."""
 
-HEAVY = 4 * SIZE_LIMITS[-1]
+HEAVY: Final = 4 * SIZE_LIMITS[-1]
 """A list of more bytes is far from any listpack, and need not be weighed at each change."""
 
 NO_CHUNKS: list[Chunk] = []
@@ -70,12 +71,12 @@ class List(Collection):
         self.middle = NO_CHUNKS
         self.counts = NO_COUNTS
 
-    @classmethod
-    def from_elements(cls, limits: Limits, elements: list[bytes], weight: int) -> List:
+    @staticmethod
+    def from_elements(limits: Limits, elements: list[bytes], weight: int) -> List:
         """Make a list whose size as one listpack is `weight`; its encoding is for the caller to
         choose.  Takes the elements over.
         """
-        result = cls(limits)
+        result = List(limits)
         if len(elements) > OPEN:
             for element in elements:
                 result.push_right(element)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.values.number import parse_integer
 
-HEADER = 7
+HEADER: Final = 7
 """An empty listpack, its end mark included."""
 
-SIZE_LIMITS = (4096, 8192, 16384, 32768, 65536)
+SIZE_LIMITS: Final = (4096, 8192, 16384, 32768, 65536)
 """list-max-listpack-size -1 to -5, in bytes."""
 
-SAFE_SIZE = 8192
+SAFE_SIZE: Final = 8192
 """With a list-max-listpack-size in elements, a listpack still has no more bytes than this."""
 
 

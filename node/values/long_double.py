@@ -10,32 +10,33 @@ the output never shows it.
 """
 
 import re
+from typing import Final
 
 LongDouble = tuple[int, int]
 
-MANTISSA_BITS = 64
-MIN_EXPONENT = -16445
+MANTISSA_BITS: Final = 64
+MIN_EXPONENT: Final = -16445
 """Exponent of the last mantissa bit of the smallest numbers (denormals)."""
-MAX_TOP = 16384
+MAX_TOP: Final = 16384
 """A number of 2**MAX_TOP or more is infinite."""
-INFINITE = 1 << 20
-MAX_TEXT = 5 * 1024
+INFINITE: Final = 1 << 20
+MAX_TEXT: Final = 5 * 1024
 """Texts of this length are no numbers (`string2ld` copies into a buffer of this size)."""
 
-DECIMAL = re.compile(rb"([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
-HEXADECIMAL = re.compile(
+DECIMAL: Final = re.compile(rb"([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
+HEXADECIMAL: Final = re.compile(
     rb"([+-]?)0[xX](?:([0-9a-fA-F]+)\.?([0-9a-fA-F]*)|\.([0-9a-fA-F]+))(?:[pP]([+-]?[0-9]+))?"
 )
-INFINITIES = frozenset((b"inf", b"infinity"))
-MIN_MAGNITUDE = -4960
-MAX_MAGNITUDE = 4940
+INFINITIES: Final = frozenset((b"inf", b"infinity"))
+MIN_MAGNITUDE: Final = -4960
+MAX_MAGNITUDE: Final = 4940
 """Powers of ten beyond the format's range; what lies between is rounded to know."""
 
-FAR = 100_000
+FAR: Final = 100_000
 """An exponent so far from zero that no mantissa a text can hold brings the number back."""
 
-SCALE = 10**17
-LONG = 10**4000
+SCALE: Final = 10**17
+LONG: Final = 10**4000
 """Python converts integers up to 4300 digits at once; the largest number here has 4933."""
 
 

@@ -6,9 +6,10 @@ must print as the server of version 7.2 prints it.  See `long_double` for INCRBY
 
 import re
 from math import inf
+from typing import Final
 
-MIN_INTEGER = -(1 << 63)
-MAX_INTEGER = (1 << 63) - 1
+MIN_INTEGER: Final = -(1 << 63)
+MAX_INTEGER: Final = (1 << 63) - 1
 
 
 def parse_integer(text: bytes) -> int | None:
@@ -44,7 +45,7 @@ def is_integer(text: bytes) -> bool:
     return parse_integer(text) is not None
 
 
-HEX_FLOAT = re.compile(
+HEX_FLOAT: Final = re.compile(
     rb"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
 )
 """What strtod reads as hexadecimal; `float.fromhex` alone would take spaces and a missing 0x."""
@@ -91,7 +92,7 @@ def _parse_hex_float(text: bytes) -> float | None:
     return number
 
 
-LEADING_SPACE = b" \t\n\v\f\r"
+LEADING_SPACE: Final = b" \t\n\v\f\r"
 
 
 def parse_bound(text: bytes) -> tuple[float, bool] | None:
@@ -124,7 +125,7 @@ def parse_bound(text: bytes) -> tuple[float, bool] | None:
     return number, exclusive
 
 
-WHOLE = 4611686018427387904.0
+WHOLE: Final = 4611686018427387904.0
 """Up to 2**62 whole numbers print all their digits."""
 
 

@@ -16,21 +16,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 Matcher = Callable[[bytes], bool]
 
-STAR = b""
+STAR: Final = b""
 """A pattern's element is the set of bytes it allows, in ascending order; none at all for `*`."""
 
-ANY = bytes(range(256))
+ANY: Final = bytes(range(256))
 
-NOTHING = b"\x00\x00"
+NOTHING: Final = b"\x00\x00"
 """Allows no byte, and is told apart from STAR by its length."""
 
-MAX_STARS = 1000
+MAX_STARS: Final = 1000
 """A pattern with more separate `*` before its last byte matches nothing (Redis's nesting limit)."""
 
-MAX_COMPILED = 1024
+MAX_COMPILED: Final = 1024
 """Longer patterns are not worth a regular expression, which would also stay in `re`'s cache."""
 
 

@@ -17,7 +17,7 @@ from mypy_extensions import i64
 
 from node.values.order import Entry, Order
 
-NEAR = 6
+NEAR: Final = 6
 """Among so many members of equal scores a place is looked for one by one, which is what most need;
 beyond, by bisection, since all members may have the same score."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from random import Random
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -29,15 +30,15 @@ from node.values.elements import (
 from node.values.number import is_integer
 from node.values.table import Table
 
-BASE_BYTES = 80 + DICT_BYTES[0]
+BASE_BYTES: Final = 80 + DICT_BYTES[0]
 """An empty set: the object and its dict."""
 
-INTSET = 0
-LISTPACK = 1
-HASHTABLE = 2
-MOST_INTEGERS = 1 << 30
+INTSET: Final = 0
+LISTPACK: Final = 1
+HASHTABLE: Final = 2
+MOST_INTEGERS: Final = 1 << 30
 """No intset has more members, whatever the limit."""
-ENCODINGS = ("intset", "listpack", "hashtable")
+ENCODINGS: Final = ("intset", "listpack", "hashtable")
 
 
 class Set(Collection):
@@ -139,8 +140,8 @@ class Set(Collection):
             self.add(member)
         return len(self.elements) - before
 
-    @classmethod
-    def from_members(cls, limits: Limits, members: Iterable[bytes], form: int = INTSET) -> Set:
+    @staticmethod
+    def from_members(limits: Limits, members: Iterable[bytes], form: int = INTSET) -> Set:
         """Make a set of members, as if they were added to an empty one of an encoding in turn.
 
         A dict with the members as keys is taken over.
@@ -154,42 +155,12 @@ class Set(Collection):
                 if not is_integer(member):
                     break
                 integers += 1
-        return cls._from_elements(limits, elements, form, integers)
+        return _set_of(limits, elements, form, integers)
 
-    @classmethod
-    def from_integers(cls, limits: Limits, elements: dict[bytes, None]) -> Set:
+    @staticmethod
+    def from_integers(limits: Limits, elements: dict[bytes, None]) -> Set:
         """Make a set of members that all are integers.  Takes the dict over."""
-        return cls._from_elements(limits, elements, INTSET, len(elements))
-
-    @classmethod
-    def _from_elements(
-        cls, limits: Limits, elements: dict[bytes, None], form: int, integers: int
-    ) -> Set:
-        """Make a set as if its members were added in turn, so many integers first."""
-        result = cls(limits)
-        count: i64 = len(elements)
-        longest: i64 = 0
-        memory: i64 = 0
-        for member in elements:
-            length: i64 = len(member)
-            memory += (length + OBJECT_BYTES) & ALIGNED
-            if length > longest:
-                longest = length
-        most = min(limits.set_max_intset_entries, MOST_INTEGERS)
-        if form == INTSET and integers == count and integers <= most:
-            result.form = INTSET
-        elif (
-            form == HASHTABLE
-            or integers > most
-            or count > limits.set_max_listpack_entries
-            or longest > limits.set_max_listpack_value
-        ):
-            result.form = HASHTABLE
-        else:
-            result.form = LISTPACK
-        result.elements = Table(elements) if count > SMALL else elements
-        result.memory += memory + measure_room(result.elements)
-        return result
+        return _set_of(limits, elements, INTSET, len(elements))
 
     def remove(self, member: bytes) -> bool:
         """Remove a member and tell whether it was there."""
@@ -278,3 +249,31 @@ class Set(Collection):
             removed = drain_map(self.elements, budget)
             self.memory -= (self.memory - BASE_BYTES) * removed // count
         return not len(self.elements)
+
+
+def _set_of(limits: Limits, elements: dict[bytes, None], form: int, integers: int) -> Set:
+    """Make a set as if its members were added in turn, so many integers first."""
+    result = Set(limits)
+    count: i64 = len(elements)
+    longest: i64 = 0
+    memory: i64 = 0
+    for member in elements:
+        length: i64 = len(member)
+        memory += (length + OBJECT_BYTES) & ALIGNED
+        if length > longest:
+            longest = length
+    most = min(limits.set_max_intset_entries, MOST_INTEGERS)
+    if form == INTSET and integers == count and integers <= most:
+        result.form = INTSET
+    elif (
+        form == HASHTABLE
+        or integers > most
+        or count > limits.set_max_listpack_entries
+        or longest > limits.set_max_listpack_value
+    ):
+        result.form = HASHTABLE
+    else:
+        result.form = LISTPACK
+    result.elements = Table(elements) if count > SMALL else elements
+    result.memory += memory + measure_room(result.elements)
+    return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import ItemsView, Iterable, Iterator
 from random import Random
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -36,10 +37,10 @@ from node.values.order import Entry
 from node.values.ranking import LongRanking, Ranking, ShortRanking
 from node.values.table import Table
 
-BASE_BYTES = 96 + DICT_BYTES[0] + 64 + 56 + 80
+BASE_BYTES: Final = 96 + DICT_BYTES[0] + 64 + 56 + 80
 """An empty sorted set: the object, its dict, and its ranking of a list and an array."""
 
-ENTRY_BYTES = 32 + 2 * 9
+ENTRY_BYTES: Final = 32 + 2 * 9
 """The float in the map and the places in the list and in the array of one member."""
 
 Bound = tuple[bytes, bool] | None
@@ -333,21 +334,21 @@ class SortedSet(Collection):
 
     # The whole.
 
-    @classmethod
-    def from_items(cls, limits: Limits, items: Iterable[tuple[bytes, float]]) -> SortedSet:
+    @staticmethod
+    def from_items(limits: Limits, items: Iterable[tuple[bytes, float]]) -> SortedSet:
         """Make a sorted set of distinct members at once, faster than one by one.
 
         Its encoding is the one Redis gives to the result of a set operation.
         """
-        return cls.from_scores(limits, dict(items))
+        return SortedSet.from_scores(limits, dict(items))
 
-    @classmethod
-    def from_scores(cls, limits: Limits, scores: dict[bytes, float]) -> SortedSet:
+    @staticmethod
+    def from_scores(limits: Limits, scores: dict[bytes, float]) -> SortedSet:
         """Make a sorted set of members and scores, as `from_items` does.  Takes the dict over.
 
         Fastest where they come in order.
         """
-        result = cls(limits)
+        result = SortedSet(limits)
         count: i64 = len(scores)
         members = list(scores)
         longest: i64 = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.values.collection import ALIGNED, OBJECT_BYTES
 from node.values.number import is_integer
 
-EMBEDDED = 44
+EMBEDDED: Final = 44
 """Up to this many bytes a string shares an allocation with its header in Redis ("embstr")."""
 
 

@@ -59,10 +59,10 @@ ENTRY_BYTES: Final = 41
 SLOT_BYTES: Final = 8
 """What a bucket costs beside its dict: its place in the list."""
 
-POSITION_BITS = 48
-SPAN = 1 << POSITION_BITS
-LOW = SPAN - 1
-REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+POSITION_BITS: Final = 48
+SPAN: Final = 1 << POSITION_BITS
+LOW: Final = SPAN - 1
+REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def find_position(key: bytes) -> int:
