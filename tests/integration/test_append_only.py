@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import threading
@@ -269,35 +270,58 @@ def is_rewriting(client: Client) -> bool:
     return info(client)["aof_rewrite_in_progress"] == "1"
 
 
-KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 8
+def is_saving(client: Client) -> bool:
+    return info(client)["rdb_bgsave_in_progress"] == "1"
+
+
+KILLS = int(os.environ.get("SENTRIO_KILLS", "6"))
+"""How often each server of the test below is killed."""
+
+FILLER = 300
+"""Keys that make snapshots take a while."""
 
 
 @pytest.mark.parametrize(("policy", "grace"), [("always", 0.0), ("everysec", 2.0), ("no", 2.0)])
 def test_nothing_acknowledged_is_lost_by_kills(policy: str, grace: float) -> None:
-    """The log is rewritten all the time, so that kills come in the middle of that, too."""
+    """Under load, at random moments, in the middle of a rewrite, in the middle of a snapshot."""
+    rng = random.Random()
     options = ("--auto-aof-rewrite-min-size", "20kb", "--auto-aof-rewrite-percentage", "50")
-    server = Server(node_command(), *LOGGED, *options, "--appendfsync", policy)
-    rewrites = 0
+    delay = ("--rdb-key-save-delay", "500")
+    server = Server(node_command(), *LOGGED, *options, *delay, "--appendfsync", policy)
+    rewrites = saves = 0
     with server:
         for turn in range(KILLS):
-            loads = [Load(server, number) for number in range(3)]
             with server.connect() as client:
-                if turn % 2:
-                    # In the middle of a rewrite.
+                assert client("MSET", *(f"key:{n // 2}" for n in range(2 * FILLER))) == OK
+                loads = [Load(server, number) for number in range(3)]
+                if turn % 3 == 1:
                     wait_until(partial(is_rewriting, client))
-                else:
-                    wait_until(partial(have_come, loads, 50 + turn * 100))
+                elif turn % 3 == 2:
+                    wait_until(partial(try_to_save, client))
+                    saves += is_saving(client)
+                come = max(len(load.acknowledged) for load in loads)
+                wait_until(partial(have_come, loads, come + rng.randrange(1, 300)))
                 rewrites += int(info(client)["aof_rewrites"])
             kill(server)
             killed = time.monotonic()
             for load in loads:
                 load.wait()
-            server.restart()
+            server.restart(limit=PATIENCE)
             with server.connect() as client:
                 assert sum(load.lost(client, killed - grace) for load in loads) == 0
-                client("FLUSHALL")
+                assert client("DBSIZE") == FILLER + 2 * len(loads)
+                assert client("FLUSHALL") == OK
         check(server.folder)
+        snapshot = server.folder / "dump.rdb"
+        if snapshot.exists():
+            subprocess.run(["redis-check-rdb", snapshot], check=True, stdout=subprocess.DEVNULL)
     assert rewrites > 0
+    assert saves > 0
+
+
+def try_to_save(client: Client) -> bool:
+    """Begin a snapshot, unless another child is at work; whether it has begun."""
+    return client("BGSAVE") == Simple(b"Background saving started")
 
 
 def test_a_rewrite_under_load(start_node: StartServer) -> None:
