@@ -230,7 +230,7 @@ def decompress(data: bytes, size: int) -> bytes:
             count += length
         if count > most:
             raise ValueError("compressed string is longer than it says")
-        recent += piece
+        recent = recent + piece  # an addition of bytes is compiled, an augmented one is not
         if count - base > _RECENT:
             before += recent
             recent = b""

@@ -259,9 +259,15 @@ def test_who_leaves_while_a_snapshot_is_written_is_gone(start_node: StartServer)
         assert info(client)["rdb_bgsave_in_progress"] == "0"
 
 
-def test_fields_of_info(start_node: StartServer, oracle: Server) -> None:
-    node = start_node()
-    with node.connect() as client, oracle.connect() as other:
+@pytest.mark.parametrize("logged", ["no", "yes"])
+def test_fields_of_info(logged: str) -> None:
+    options = ("--save", "", "--appendonly", logged)
+    with (
+        Server(node_command(), *options) as node,
+        Server(require_oracle(), *options, name="oracle") as oracle,
+        node.connect() as client,
+        oracle.connect() as other,
+    ):
         assert info(client).keys() == info(other).keys()
 
 
