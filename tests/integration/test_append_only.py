@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartServer, require_oracle
+from tests.conftest import StartServer, require_oracle, require_program
 from tests.integration.test_snapshots import (
     DEBUG,
     LOADING,
@@ -55,7 +55,10 @@ def check(folder: Path) -> None:
     """What redis-check-aof says of the log."""
     manifest = folder / LOG_FOLDER / "appendonly.aof.manifest"
     checked = subprocess.run(
-        ["redis-check-aof", str(manifest)], capture_output=True, text=True, check=False
+        [require_program("redis-check-aof"), str(manifest)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "All AOF files and manifest are valid" in checked.stdout
@@ -119,6 +122,27 @@ def test_logs_travel(preamble: str, times: str, ours_first: bool) -> None:
         shutil.copytree(reader.folder / LOG_FOLDER, back.folder / LOG_FOLDER)
     with back, back.connect() as client:
         assert digest(client) == expected
+
+
+def test_the_log_is_taken_back_to_a_moment(start_node: StartServer) -> None:
+    """By redis-check-aof, which goes by the times in it."""
+    program = require_program("redis-check-aof")
+    node = start_node(*LOGGED, "--aof-timestamp-enabled", "yes", "--appendfsync", "always")
+    folder = node.folder / LOG_FOLDER
+    log = folder / "appendonly.aof.1.incr.aof"
+    with node.connect() as client:
+        assert client("SET", "key", "before") == OK
+        first = int(log.read_bytes().split(b"\r\n")[0].removeprefix(b"#TS:"))
+        wait_until(lambda: time.time() > first + 1)
+        assert client("SET", "key", "after") == OK
+    kill(node)
+    command = [program, "--truncate-to-timestamp", str(first), folder / "appendonly.aof.manifest"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stdout
+    assert "Successfully truncated" in run.stdout
+    node.restart()
+    with node.connect() as client:
+        assert client("GET", "key") == b"before"
 
 
 def test_libraries_of_functions_stay() -> None:

@@ -420,14 +420,28 @@ def test_a_full_disk(start_node: StartServer, small_disk: Path) -> None:
         assert client("GET", "key") == b"new"
         assert [path.name for path in small_disk.iterdir()] == ["dump.rdb"]
         assert (small_disk / "dump.rdb").stat().st_size < 1000
-        resized = subprocess.run(
-            ["mount", "-o", "remount,size=8m", str(small_disk)], capture_output=True, check=False
-        )
-        assert resized.returncode == 0
+        remount(small_disk, "size=8m")
         assert client("BGSAVE") == Simple(b"Background saving started")
         saved(client)
         assert client("SET", "key", "newer") == OK
         assert client("SAVE") == OK
+
+        # A disk that may only be read, until it may be written again.
+        remount(small_disk, "ro")
+        assert client("CONFIG", "SET", "save", "1 1") == OK
+        assert client("SET", "key", "newest") == OK
+        wait_until(lambda: info(client)["rdb_last_bgsave_status"] == "err")
+        assert "Read-only file system" in node.log
+        assert client("SET", "key", "value") == refusal
+        assert client("GET", "key") == b"newest"
+        remount(small_disk, "rw")
+        wait_until(lambda: client("SET", "other", "value") == OK)
+        assert info(client)["rdb_last_bgsave_status"] == "ok"
         client.send("SHUTDOWN", "NOSAVE")
         assert client.read_rest() == b""
     assert node.await_end() == 0
+
+
+def remount(place: Path, options: str) -> None:
+    """Change the mount options of a file system."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
