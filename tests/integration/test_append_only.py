@@ -136,7 +136,12 @@ def test_the_log_is_taken_back_to_a_moment(start_node: StartServer) -> None:
         wait_until(lambda: time.time() > first + 1)
         assert client("SET", "key", "after") == OK
     kill(node)
-    command = [program, "--truncate-to-timestamp", str(first), folder / "appendonly.aof.manifest"]
+    command = [
+        program,
+        "--truncate-to-timestamp",
+        str(first),
+        str(folder / "appendonly.aof.manifest"),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 0, run.stdout
     assert "Successfully truncated" in run.stdout
