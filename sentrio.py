@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 import trio
 
+from cluster.composition import install_cluster
 from node import engine, process
 from node.clock import SystemClock
 from node.composition import compose, tune_collector
@@ -212,12 +213,15 @@ def serve(
     log.role = ROLE_MASTER
     log.notice("monotonic clock: POSIX clock_gettime")
     config.adopt("maxclients", process.allow_clients(config.integer("maxclients"), log))
-    server = compose(config, log, clock, SystemNetwork())
+    server = compose(config, log, clock, SystemNetwork(), install_cluster)
     started()
     config.on_change("maxclients", lambda: allow_more_clients(config, log))
     config.on_change("dir", lambda: enter_directory(config))
     process.show_banner(
-        log, "standalone", config.integer("port"), config.boolean("always-show-logo")
+        log,
+        "cluster" if config.boolean("cluster-enabled") else "standalone",
+        config.integer("port"),
+        config.boolean("always-show-logo"),
     )
     process.warn_about_backlog(log, config.integer("tcp-backlog"))
 

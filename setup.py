@@ -18,6 +18,7 @@ from setuptools import Distribution, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = [
+    "cluster/routing.py",
     "cluster/slots.py",
     "node/blocking.py",
     "node/command.py",

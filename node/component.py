@@ -9,13 +9,16 @@ see :func:`node.config.make_config`.) The engine never knows a component by name
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from node.command import Group
     from node.engine import Engine
     from node.information import Section
     from node.session import Session
+
+
+C = TypeVar("C", bound="Component")
 
 
 class Component:
@@ -46,3 +49,11 @@ class Component:
 
     async def run(self) -> None:
         """The component's own task, if it has one; cancelled at shutdown."""
+
+
+def find_component(components: Sequence[Component], kind: type[C]) -> C:
+    """The first component of a kind, for one that builds on it. Raises LookupError."""
+    for component in components:
+        if isinstance(component, kind):
+            return component
+    raise LookupError(kind.__name__)

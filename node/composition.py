@@ -109,17 +109,22 @@ def compose(
     log: Log,
     clock: Clock,
     network: Network,
-    further: Sequence[Callable[[Server], Component]] = (),
+    extend: Callable[[Server, Sequence[Component]], Sequence[Component]] | None = None,
     files: Files = SYSTEM_FILES,
 ) -> Server:
-    """A server with everything that a data node has, and ``further`` components after that."""
+    """A server with everything that a data node has, and further components after that.
+
+    ``extend`` makes these: it gets the server and the components that there are already.
+    """
 
     def build(server: Server) -> list[Component]:
         for group in FAMILIES:
             server.engine.install_group(group)
         components = [make(server) for make in COMPONENTS]
         components += _make_durable(server, components)
-        return [*components, *(make(server) for make in further)]
+        if extend is not None:
+            components += extend(server, components)
+        return components
 
     return Server(config, log, clock, network, build, files)
 

@@ -554,6 +554,11 @@ class Database:
         self.keyspace.statistics.evicted += 1
         self._vanish(key, EVENT_EVICTED, b"evicted", self.keyspace.evict_command)
 
+    def remove_stray(self, key: bytes) -> None:
+        """Delete ``key``, which belongs on another node, with all that belongs to it."""
+        self.keyspace.dirty += 1
+        self._vanish(key, EVENT_GENERIC, b"del", self.keyspace.expire_command)
+
     def _vanish(self, key: bytes, event_class: int, event: bytes, command: bytes) -> None:
         keyspace = self.keyspace
         self.delete(key)

@@ -107,6 +107,8 @@ class PubSub(Component):
         self.patterns: dict[bytes, Pattern] = {}
         self.shard_channels: dict[bytes, Listeners] = {}
         self._config = server.config
+        # Lets others deliver a message, too: replicas, or the nodes of a cluster.
+        self.propagate: Callable[[list[bytes]], None] = self.engine.log_message
         self.engine.keyspace.notify = self.notify
         self._config.on_change("notify-keyspace-events", self._configure)
         self._configure()
@@ -215,6 +217,13 @@ class PubSub(Component):
             del session.shard_channels[channel]
             _remove(self.shard_channels, channel, session)
             _end(session, channel)
+
+    def end_shard_channel(self, channel: bytes) -> None:
+        """Nobody listens to a shard channel any more, and all who did are told."""
+        for session in list(self.shard_channels.get(channel, ())):
+            self.unsubscribe_shard(session, channel)
+            wire = confirm(session, b"sunsubscribe", channel, len(session.shard_channels))
+            session.send(encode(wire, session.protocol))
 
     def session_closed(self, session: Session) -> None:
         if session.gate & GATE_SUBSCRIBED:
@@ -358,7 +367,7 @@ class PubSub(Component):
     )
     def publish_command(self, ctx: Session, argv: list[bytes]) -> Reply:
         """How many times the message was sent."""
-        self.engine.log_message(argv)
+        self.propagate(argv)
         return self.publish(argv[1], argv[2])
 
     @GROUP.command(
@@ -375,7 +384,7 @@ class PubSub(Component):
     )
     def spublish_command(self, ctx: Session, argv: list[bytes]) -> Reply:
         """How many clients the message was sent to."""
-        self.engine.log_message(argv)
+        self.propagate(argv)
         return self.publish_shard(argv[1], argv[2])
 
     @GROUP.command(

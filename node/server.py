@@ -97,6 +97,10 @@ class Server:
         self.shutdown_postponed = False
         # Loads the data from disk, at start, while clients are served; see LoadFailed.
         self.load: Callable[[], Awaitable[None]] = _load_nothing
+        # Open what else is listened on; each may raise CannotListen.
+        self.listen_hooks: list[Callable[[], None]] = []
+        # Run in order when the data are there, before clients are served from them.
+        self.loaded_hooks: list[Callable[[], None]] = []
         self.loading = False
         # Loading aside, while the old data are served.
         self.async_loading = False
@@ -189,6 +193,8 @@ class Server:
             raise CannotListen
         for listener in sockets:
             self.hub.add_listener(listener)
+        for hook in self.listen_hooks:
+            hook()
         self._listening = True
 
     def _open_listeners(self) -> list[socket.socket]:
@@ -270,6 +276,8 @@ class Server:
                 try:
                     with self._load_scope:
                         await self.load()
+                        for hook in self.loaded_hooks:
+                            hook()
                 except LoadFailed:
                     failed = True
                 else:

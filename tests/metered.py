@@ -97,7 +97,7 @@ def longest_run(client: Client) -> tuple[float, str]:
 
 def main() -> int:
     """Run the node."""
-    metered = functools.partial(compose, further=(Meter,))
+    metered = functools.partial(compose, extend=lambda server, others: [Meter(server)])
     with mock.patch.object(sentrio, "compose", metered):
         return sentrio.run_node(sys.argv[1:])
 

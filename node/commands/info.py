@@ -39,6 +39,7 @@ class Information(Component):
         # 40 hexadecimal digits that tell one run of a server from the next.
         self.run_id = _random_id(server)
         self.mode = "standalone"
+        self.cluster_enabled = False
         self._commands = Rate()
         self._input = Rate()
         self._output = Rate()
@@ -253,7 +254,7 @@ class Information(Component):
         return fields
 
     def _collect_cluster(self) -> Fields:
-        return [("cluster_enabled", 0)]
+        return [("cluster_enabled", int(self.cluster_enabled))]
 
     def _collect_keyspace(self) -> Fields:
         return [

@@ -6,7 +6,7 @@ lives. Defaults and bounds are those of Redis 7.2.
 
 from typing import Final
 
-from node.config import durability, replication
+from node.config import cluster, durability, replication
 from node.config.checks import check_shutdown_flags
 from node.config.directive import (
     INT_MAX,
@@ -401,4 +401,5 @@ SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
     ("Encodings", ENCODINGS),
     *durability.SECTIONS,
     *replication.SECTIONS,
+    *cluster.SECTIONS,
 ]

@@ -10,8 +10,6 @@ from typing import Final
 
 from node.config.checks import (
     check_defragmentation,
-    check_host_name,
-    check_node_name,
     check_title_template,
 )
 from node.config.directive import (
@@ -25,7 +23,7 @@ from node.config.directive import (
     Text,
 )
 from node.config.special import OomScores
-from node.config.syntax import INT64_MAX, UINT64_MAX
+from node.config.syntax import INT64_MAX
 
 
 def _bool(
@@ -131,76 +129,6 @@ SNAPSHOTS: Final[list[Directive]] = [
     ),
 ]
 
-CLUSTER: Final[list[Directive]] = [
-    _bool("cluster-enabled", False, "Run as a node of a cluster.", mutable=False),
-    Text(
-        "cluster-config-file",
-        "nodes.conf",
-        "File that holds the state of the cluster.",
-        mutable=False,
-        meaning=False,
-    ),
-    _int(
-        "cluster-node-timeout",
-        15000,
-        0,
-        INT64_MAX,
-        "Milliseconds of silence after which a node counts as failing.",
-    ),
-    _int(
-        "cluster-ping-interval",
-        1000,
-        0,
-        INT64_MAX,
-        "Milliseconds between pings to other nodes.",
-        hidden=True,
-    ),
-    _int("cluster-port", 0, 0, 65535, "Port of the bus; 0 for port + 10000.", mutable=False),
-    _int(
-        "cluster-replica-validity-factor",
-        10,
-        0,
-        INT_MAX,
-        "Multiples of the node timeout after which a replica's data is too old to take over.",
-        alias="cluster-slave-validity-factor",
-    ),
-    _int("cluster-migration-barrier", 1, 0, INT_MAX, "Replicas that a master never gives away."),
-    _bool("cluster-allow-replica-migration", True, "Let replicas move to masters without any."),
-    _bool("cluster-require-full-coverage", True, "Serve nothing while a slot is not covered."),
-    _bool(
-        "cluster-replica-no-failover",
-        False,
-        "Never take over unasked.",
-        alias="cluster-slave-no-failover",
-    ),
-    _bool("cluster-allow-reads-when-down", False, "Serve reads while the cluster is down."),
-    _bool("cluster-allow-pubsubshard-when-down", True, "Serve sharded pub/sub while it is down."),
-    _memory("cluster-link-sendbuf-limit", 0, 0, UINT64_MAX, "Bytes that may wait on a bus link."),
-    _text("cluster-announce-ip", "Address to tell other nodes."),
-    _int("cluster-announce-port", 0, 0, 65535, "Port to tell other nodes."),
-    _int("cluster-announce-tls-port", 0, 0, 65535, "TLS port to tell other nodes."),
-    _int("cluster-announce-bus-port", 0, 0, 65535, "Bus port to tell other nodes."),
-    Text(
-        "cluster-announce-hostname",
-        "",
-        "Host name to tell other nodes.",
-        absent_if_empty=True,
-        meaning=False,
-        check=check_host_name,
-    ),
-    Text(
-        "cluster-announce-human-nodename",
-        "",
-        "Name of this node in the logs of others.",
-        absent_if_empty=True,
-        meaning=False,
-        check=check_node_name,
-    ),
-    _enum(
-        "cluster-preferred-endpoint-type",
-        "ip",
-        ("ip", "hostname", "unknown-endpoint"),
-        "What redirections name.",
     ),
 ]
 
@@ -355,7 +283,6 @@ PROCESS: Final[list[Directive]] = [
 
 SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
     ("Snapshots", SNAPSHOTS),
-    ("Cluster", CLUSTER),
     ("TLS", TLS),
     ("Access control and tracking", ACCESS_AND_TRACKING),
     ("Types and scripts", TYPES_AND_SCRIPTS),

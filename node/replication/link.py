@@ -139,6 +139,13 @@ class Link:
         """Whether the stream is coming."""
         return self.state == CONNECTED
 
+    @property
+    def silence_ms(self) -> int:
+        """Milliseconds since the master was heard, or since it has been out of reach."""
+        if self.connected:
+            return (self._replication.clock.monotonic_ns() - self._heard_ns) // 1_000_000
+        return int((self._replication.clock.wall() - self.down_since) * 1000)
+
     def fields(self) -> Fields:
         """The fields of INFO."""
         config = self._config

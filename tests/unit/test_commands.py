@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.reference import installed_commands, write_reference
 from node.command import Command
-from node.reference import installed_commands, write_reference
 from node.syntax import Argument, parse
 from tests.inprocess import LocalServer
 from tests.installation import ROOT
@@ -28,7 +28,7 @@ def leaves(arguments: list[Argument]) -> Iterator[Argument]:
 def test_reference_is_fresh() -> None:
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == write_reference(
         list(COMMANDS.values())
-    ), "run python -m node.reference"
+    ), "run python -m cluster.reference"
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

@@ -47,7 +47,7 @@ async def serving(log: Path) -> AsyncIterator[tuple[Server, int]]:
         Log(clock, path=os.fspath(log)),
         clock,
         SystemNetwork(),
-        [lambda server: Faulty(server.engine)],
+        lambda server, others: [Faulty(server.engine)],
     )
     ready = trio.Event()
     async with trio.open_nursery() as nursery:

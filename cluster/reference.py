@@ -1,4 +1,4 @@
-"""Writes `docs/commands.md` from the declarations of the commands: `python -m node.reference`."""
+"""Writes `docs/commands.md` from the commands' declarations: `python -m cluster.reference`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from cluster.composition import install_cluster
 from node.clock import SystemClock
 from node.command import Command
 from node.composition import compose
@@ -20,7 +21,7 @@ TARGET: Final = Path(__file__).parents[1] / "docs" / "commands.md"
 _INTRODUCTION: Final = """\
 # Commands
 
-<!-- Written by `python -m node.reference` from the declarations of the commands. -->
+<!-- Written by `python -m cluster.reference` from the declarations of the commands. -->
 
 The commands of `sentrio node`, with the semantics of Redis 7.2. A command that is not listed here
 is an unknown command. *Since* is the version of Redis that brought the command; a deprecated one
@@ -52,7 +53,9 @@ _TITLES: Final = {
 def installed_commands() -> list[Command]:
     """The commands of a data server, without containers."""
     clock = SystemClock()
-    server = compose(make_config(), Log(clock, level="nothing"), clock, SystemNetwork())
+    server = compose(
+        make_config(), Log(clock, level="nothing"), clock, SystemNetwork(), install_cluster
+    )
     try:
         commands = list(server.engine.all_commands())
     finally:

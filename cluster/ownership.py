@@ -1,0 +1,163 @@
+"""Who has which slot: what others claim is weighed by the epoch of the claim.
+
+A master claims its slots in every packet, with its config epoch. Of two claims to a slot the one
+with the larger epoch holds; epochs are unique among masters once :meth:`Ownership.part_epochs` has
+seen to it. Whoever claims with an epoch that has been passed is told so by an UPDATE. A slot that
+is being imported here is left alone: the operator's tool says when it is ours.
+
+(``clusterUpdateSlotsConfigWith``, ``clusterHandleConfigEpochCollision`` in cluster.c.)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster import message
+from cluster.message import Packet
+from cluster.state import Node, iterate_slots
+
+if TYPE_CHECKING:
+    from cluster.machine import Machine
+
+
+class Ownership:
+    """Weighs claims."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._state = machine.state
+
+    def compare(self, sender: Node, packet: Packet) -> None:
+        """What the sender of a ping says of its slots, or those of its master, against ours."""
+        state = self._state
+        head = sender if sender.is_master else sender.master
+        if head is not None and head.slots != packet.slots:
+            if sender.is_master:
+                self.accept(sender, packet.config_epoch, packet.slots)
+            self._correct_sender(sender, packet)
+        myself = state.myself
+        if (
+            sender.is_master
+            and myself.is_master
+            and packet.config_epoch == myself.config_epoch
+            and sender is not myself
+        ):
+            self.part_epochs(sender)
+
+    def _correct_sender(self, sender: Node, packet: Packet) -> None:
+        """Tell a sender who claims a slot that another one has by a larger epoch."""
+        for slot in iterate_slots(packet.slots):
+            owner = self._state.owners[slot]
+            if owner is None or owner is sender:
+                continue
+            if owner.config_epoch > packet.config_epoch:
+                self._machine.log(
+                    "verbose",
+                    f"Node {sender.name} has old slots configuration, sending an UPDATE message "
+                    f"about {owner.name}",
+                )
+                self.send_update(sender, owner)
+                return  # one at a time; it will come back if it has more to learn
+
+    def send_update(self, to: Node, about: Node) -> None:
+        """Tell a node which slots another one has, and by which epoch."""
+        if to.link is None:
+            return
+        machine = self._machine
+        packet = machine.gossip.packet(message.UPDATE)
+        packet.about = about.name
+        packet.about_epoch = about.config_epoch
+        packet.about_slots = bytes(about.slots)
+        machine.send(to.link, packet)
+
+    def correct(self, about: Node, epoch: int, slots: bytes) -> None:
+        """An UPDATE has come: a node has those slots by that epoch."""
+        if about.config_epoch >= epoch:
+            return
+        machine = self._machine
+        if about.is_replica:
+            self._state.make_master(about)
+        about.config_epoch = epoch
+        machine.save()
+        self.accept(about, epoch, slots)
+
+    def accept(self, claimant: Node, epoch: int, slots: bytes) -> None:
+        """Give the claimant what it claims and nobody holds by a larger epoch.
+
+        Where that takes all slots from this node's master, or from this node, it becomes a replica
+        of the claimant; where a master loses some, the keys in them go.
+        """
+        machine = self._machine
+        state = self._state
+        myself = state.myself
+        if claimant is myself:
+            return
+        mine = myself if myself.is_master else myself.master
+        claimed = taken = 0
+        stranded: list[int] = []
+        for slot in iterate_slots(slots):
+            claimed += 1
+            owner = state.owners[slot]
+            if owner is claimant:
+                state.unclaimed.discard(slot)
+                continue
+            if slot in state.importing:
+                continue
+            if not (owner is None or owner.config_epoch < epoch or slot in state.unclaimed):
+                continue
+            if owner is mine and owner is not None:
+                taken += 1
+                if owner is myself and machine.outside.count_keys(slot):
+                    stranded.append(slot)
+            state.move(slot, claimant)
+            state.migrating.pop(slot, None)
+            machine.save()
+            machine.doubt()
+        for slot in claimant.iterate_slots():
+            if not slots[slot >> 3] & 1 << (slot & 7):
+                # Not its any more, it says, but we do not know whose: it is free to be claimed.
+                state.unclaimed.add(slot)
+        self._follow_slots(claimant, mine, taken, claimed, stranded)
+
+    def _follow_slots(
+        self, claimant: Node, mine: Node | None, taken: int, claimed: int, stranded: list[int]
+    ) -> None:
+        machine = self._machine
+        myself = self._state.myself
+        settings = machine.settings
+        moves = taken and mine is not None and mine.slot_count == 0
+        if moves and (settings.allow_replica_migration or claimed == taken):
+            machine.log(
+                "notice",
+                "Configuration change detected. Reconfiguring myself as a replica of "
+                f"{claimant.name} ({claimant.human_name})",
+            )
+            machine.replicate(claimant, machine.now)
+            return
+        for slot in stranded:
+            machine.outside.delete_keys(slot)
+        master = myself.master
+        if master is not None and master.master is not None and master.master is not myself:
+            # A replica of a replica would never hear who has its slots: go to the top.
+            machine.log(
+                "notice",
+                f"I'm a sub-replica! Reconfiguring myself from {master.name} to "
+                f"{master.master.name}",
+            )
+            machine.replicate(master.master, machine.now)
+
+    def part_epochs(self, sender: Node) -> None:
+        """Two masters have the same epoch: the one with the smaller name takes another one."""
+        machine = self._machine
+        state = self._state
+        myself = state.myself
+        if sender.name <= myself.name:
+            return
+        state.current_epoch += 1
+        myself.config_epoch = state.current_epoch
+        machine.log(
+            "verbose",
+            f"WARNING: configEpoch collision with node {sender.name}. configEpoch set to "
+            f"{myself.config_epoch}",
+        )
+        machine.save()
