@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cluster import message
 from cluster.description import describe_node, describe_nodes
 from cluster.routing import ENDPOINT_HOSTNAME, ENDPOINT_IP, ENDPOINT_UNKNOWN, Router
-from cluster.slots import SLOTS, find_ranges, key_slot, slot_index
+from cluster.slots import SLOTS, key_slot, slot_index
 from cluster.state import FAIL, PFAIL, Node
 from node.command import Group
 from node.commands.arguments import SYNTAX_ERROR, integer
@@ -417,7 +417,7 @@ class ClusterCommands(Component):
             if not node.slot_count:
                 continue
             nodes = [node, *filter(self._is_available, node.replicas)]
-            for first, last in find_ranges(node.iterate_slots()):
+            for first, last in node.slot_ranges:
                 found.append((first, [first, last, *map(self._describe_endpoint, nodes)]))
         found.sort(key=lambda entry: entry[0])
         return [entry for _, entry in found]
@@ -462,7 +462,7 @@ class ClusterCommands(Component):
         for node in state.nodes.values():
             if node.in_handshake or (node.is_replica and node.master is not None):
                 continue
-            ranges = [bound for pair in find_ranges(node.iterate_slots()) for bound in pair]
+            ranges = [bound for pair in node.slot_ranges for bound in pair]
             nodes = [self._describe_member(member) for member in state.shard_of(node)]
             shards.append(Map([b"slots", ranges, b"nodes", nodes]))
         return shards
@@ -642,39 +642,16 @@ class ClusterCommands(Component):
     def _give_slot(self, slot: int, name: bytes) -> None:
         cluster = self._mode
         state = cluster.state
-        machine = cluster.machine
-        myself = state.myself
         node = self._find(name)
         if node.is_replica:
             raise ReplyError(b"ERR Target node is not a master")
-        keys = cluster.count_keys(slot)
-        was_mine = state.owners[slot] is myself
-        if was_mine and node is not myself and keys:
-            raise ReplyError(
-                b"ERR Can't assign hashslot %d to a different node while I still hold keys for "
-                b"this hash slot." % slot
-            )
-        if not keys:
-            state.migrating.pop(slot, None)
-        state.move(slot, node)
-        if (
-            was_mine
-            and node is not myself
-            and not myself.slot_count
-            and machine.settings.allow_replica_migration
-        ):
-            machine.log(
-                "notice",
-                "Configuration change detected. Reconfiguring myself as a replica of "
-                f"{node.name} ({node.human_name})",
-            )
-            machine.replicate(node, cluster.now())
-        if node is myself and slot in state.importing:
-            # The slot is ours by an epoch that wins over that of its last owner.
-            if machine.bump_epoch():
-                machine.log("notice", f"configEpoch updated after importing slot {slot}")
-            del state.importing[slot]
-            machine.gossip.tell_all()
+        if state.owners[slot] is state.myself and node is not state.myself:
+            if cluster.count_keys(slot):
+                raise ReplyError(
+                    b"ERR Can't assign hashslot %d to a different node while I still hold keys for "
+                    b"this hash slot." % slot
+                )
+        cluster.machine.set_slot(slot, node, cluster.now())
 
     # Nodes.
 

@@ -8,7 +8,7 @@ node's line only.
 
 from __future__ import annotations
 
-from cluster.slots import find_ranges, format_range
+from cluster.slots import format_range
 from cluster.state import Node, State
 
 
@@ -39,7 +39,7 @@ def describe_node(state: State, node: Node, aux: bool = False) -> str:
         str(node.pong_received),
         str(epoch),
         "connected" if connected else "disconnected",
-        *(format_range(first, last) for first, last in find_ranges(node.iterate_slots())),
+        *(format_range(first, last) for first, last in node.slot_ranges),
     ]
     if node is state.myself:
         words += [f"[{slot}->-{to.name}]" for slot, to in sorted_slots(state.migrating)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster import message
 from cluster.message import Packet
-from cluster.state import NOFAILOVER, Node, iterate_slots
+from cluster.state import NOFAILOVER, Node, iterate_bits, slot_bits
 
 if TYPE_CHECKING:
     from cluster.machine import Machine
@@ -242,7 +242,7 @@ class Election:
         if master.voted_at and now - master.voted_at < wait:
             left = wait - (now - master.voted_at)
             return f"can't vote about this master before {left} milliseconds"
-        for slot in iterate_slots(packet.slots):
+        for slot in iterate_bits(slot_bits(packet.slots)):
             owner = state.owners[slot]
             if owner is not None and owner.config_epoch > packet.config_epoch:
                 return (

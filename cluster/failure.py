@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cluster import message
+from cluster.slots import SLOTS
 from cluster.state import FAIL, HANDSHAKE, NOADDR, PFAIL, Node
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class FailureDetector:
         self._first_judged = 0
         self._minority_at = 0
         self._reachable = 0
+        self._failed_owners = 0
 
     # Suspicion.
 
@@ -154,7 +156,7 @@ class FailureDetector:
             return
         up = True
         if settings.require_full_coverage:
-            up = all(owner is not None and not owner.failed for owner in state.owners)
+            up = state.assigned == SLOTS and not self._failed_owners
         if self._reachable < state.size // 2 + 1:
             up = False
             self._minority_at = now
@@ -171,11 +173,13 @@ class FailureDetector:
 
     def _count_masters(self) -> None:
         """How many masters with slots there are, and how many of them we reach."""
-        size = reachable = 0
+        size = reachable = failed = 0
         for node in self._state.nodes.values():
             if node.is_master and node.slot_count:
                 size += 1
+                failed += node.failed
                 if not node.flags & (FAIL | PFAIL):
                     reachable += 1
         self._state.size = size
         self._reachable = reachable
+        self._failed_owners = failed

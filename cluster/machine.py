@@ -315,6 +315,35 @@ class Machine:
         self.save()
         self.doubt()
 
+    def set_slot(self, slot: int, node: Node, now: int) -> None:
+        """An operator says whose a slot is (CLUSTER SETSLOT NODE); no keys of it are lost by it.
+
+        This node takes it over with an epoch that wins over that of its last owner, if it was being
+        imported. A master that has no slot left becomes a replica of the one that has got it.
+        """
+        self.now = now
+        state = self.state
+        myself = self.myself
+        was_mine = state.owners[slot] is myself
+        if not self.outside.count_keys(slot):
+            state.migrating.pop(slot, None)
+        state.move(slot, node)
+        self.save()
+        self.doubt()
+        if node is myself:
+            if slot in state.importing:
+                del state.importing[slot]
+                if self.bump_epoch():
+                    self.log("notice", f"configEpoch updated after importing slot {slot}")
+                self.gossip.tell_all()
+        elif was_mine and not myself.slot_count and self.settings.allow_replica_migration:
+            self.log(
+                "notice",
+                "Configuration change detected. Reconfiguring myself as a replica of "
+                f"{node.name} ({node.human_name})",
+            )
+            self.replicate(node, now)
+
     def take_over(self) -> None:
         """Become master in place of the own master (``clusterFailoverReplaceYourMaster``)."""
         state = self.state
@@ -354,8 +383,7 @@ class Machine:
             self.myself.shard = draw_name(self.random)
         state.close_all_slots()
         self.handover.reset()
-        for slot in range(len(state.owners)):
-            state.unassign(slot)
+        state.unassign_all(self.myself)
         for node in state.others():
             self.remove(node)
         if hard:

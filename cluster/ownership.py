@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluster import message
 from cluster.message import Packet
-from cluster.state import Node, iterate_slots
+from cluster.state import Node, iterate_bits, slot_bits
 
 if TYPE_CHECKING:
     from cluster.machine import Machine
@@ -46,7 +46,7 @@ class Ownership:
 
     def _correct_sender(self, sender: Node, packet: Packet) -> None:
         """Tell a sender who claims a slot that another one has by a larger epoch."""
-        for slot in iterate_slots(packet.slots):
+        for slot in iterate_bits(slot_bits(packet.slots) & ~slot_bits(sender.slots)):
             owner = self._state.owners[slot]
             if owner is None or owner is sender:
                 continue
@@ -93,14 +93,12 @@ class Ownership:
         if claimant is myself:
             return
         mine = myself if myself.is_master else myself.master
-        claimed = taken = 0
+        taken = 0
         stranded: list[int] = []
-        for slot in iterate_slots(slots):
-            claimed += 1
+        claims = slot_bits(slots)
+        held = slot_bits(claimant.slots)
+        for slot in iterate_bits(claims & ~held):
             owner = state.owners[slot]
-            if owner is claimant:
-                state.unclaimed.discard(slot)
-                continue
             if slot in state.importing:
                 continue
             if not (owner is None or owner.config_epoch < epoch or slot in state.unclaimed):
@@ -113,10 +111,11 @@ class Ownership:
             state.migrating.pop(slot, None)
             machine.save()
             machine.doubt()
-        for slot in claimant.iterate_slots():
-            if not slots[slot >> 3] & 1 << (slot & 7):
-                # Not its any more, it says, but we do not know whose: it is free to be claimed.
-                state.unclaimed.add(slot)
+        if state.unclaimed:
+            state.unclaimed.difference_update(iterate_bits(claims & held))
+        # Not its any more, it says, but we do not know whose: they are free to be claimed.
+        state.unclaimed.update(iterate_bits(held & ~claims))
+        claimed = claims.bit_count()
         self._follow_slots(claimant, mine, taken, claimed, stranded)
 
     def _follow_slots(

@@ -11,6 +11,7 @@ All times are Unix milliseconds of the machine's clock, 0 for never.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -52,15 +53,29 @@ def draw_name(random: Random) -> str:
     return f"{random.getrandbits(4 * NAME_LENGTH):0{NAME_LENGTH}x}"
 
 
-def iterate_slots(bitmap: bytes | bytearray) -> Iterator[int]:
-    """The numbers of the slots whose bits are set, in order."""
-    if not any(bitmap):
-        return
-    for i, byte in enumerate(bitmap):
-        if byte:
-            for bit in range(8):
-                if byte & 1 << bit:
-                    yield i * 8 + bit
+def find_runs(bits: int) -> list[tuple[int, int]]:
+    """The runs (first, last) of bits that are set, the lowest first."""
+    runs: list[tuple[int, int]] = []
+    base = 0
+    while bits:
+        skip = (bits & -bits).bit_length() - 1
+        bits >>= skip
+        length = (~bits & (bits + 1)).bit_length() - 1
+        bits >>= length
+        runs.append((base + skip, base + skip + length - 1))
+        base += skip + length
+    return runs
+
+
+def slot_bits(bitmap: bytes | bytearray) -> int:
+    """A bitmap as a number."""
+    return int.from_bytes(bitmap, "little")
+
+
+def iterate_bits(bits: int) -> Iterator[int]:
+    """The numbers of the bits that are set, in order."""
+    for first, last in find_runs(bits):
+        yield from range(first, last + 1)
 
 
 class Node:
@@ -129,7 +144,12 @@ class Node:
 
     def iterate_slots(self) -> Iterator[int]:
         """Its slots, in order."""
-        return iterate_slots(self.slots)
+        return iterate_bits(slot_bits(self.slots))
+
+    @property
+    def slot_ranges(self) -> list[tuple[int, int]]:
+        """Its slots as ranges (first, last)."""
+        return find_runs(slot_bits(self.slots))
 
     @property
     def working_replicas(self) -> int:
@@ -151,6 +171,7 @@ class State:
         self.myself = myself
         self.nodes: dict[str, Node] = {myself.name: myself}
         self.owners: list[Node | None] = [None] * SLOTS
+        self.assigned = 0  # slots that have an owner
         # Slots whose owner has been heard to claim them no more: whoever claims one may have it.
         self.unclaimed: set[int] = set()
         self.migrating: dict[int, Node] = {}  # slots of this node -> where they go
@@ -183,9 +204,7 @@ class State:
     def remove(self, node: Node) -> None:
         """Forget a node, and what it has to do with others (``clusterDelNode``)."""
         assert node is not self.myself
-        for slot, owner in enumerate(self.owners):
-            if owner is node:
-                self.unassign(slot)
+        self.unassign_all(node)
         for table in (self.migrating, self.importing):
             for slot in [slot for slot, other in table.items() if other is node]:
                 del table[slot]
@@ -250,6 +269,7 @@ class State:
         self.owners[slot] = node
         node.slots[slot >> 3] |= 1 << (slot & 7)
         node.slot_count += 1
+        self.assigned += 1
         if node.slot_count == 1 and any(master.replicas for master in self.masters()):
             node.flags |= MIGRATE_TO
         self.moved.add(slot)
@@ -262,6 +282,7 @@ class State:
         self.owners[slot] = None
         node.slots[slot >> 3] &= ~(1 << (slot & 7))
         node.slot_count -= 1
+        self.assigned -= 1
         self.unclaimed.discard(slot)
         self.moved.add(slot)
 
@@ -307,16 +328,20 @@ class State:
 
     def check(self) -> None:
         """Assert what always holds; for tests and simulations."""
-        counts: dict[str, int] = {}
-        for slot, owner in enumerate(self.owners):
+        owned: dict[str, int] = {}
+        first = 0
+        for owner, run in groupby(self.owners):
+            length = len(list(run))
             if owner is not None:
-                assert self.nodes.get(owner.name) is owner, (slot, owner)
-                assert owner.has_slot(slot), (slot, owner)
-                counts[owner.name] = counts.get(owner.name, 0) + 1
+                assert self.nodes.get(owner.name) is owner, (first, owner)
+                owned[owner.name] = owned.get(owner.name, 0) | ((1 << length) - 1) << first
+            first += length
+        assert self.assigned == sum(bits.bit_count() for bits in owned.values())
         for name, node in self.nodes.items():
             assert node.name == name
-            assert node.slot_count == counts.get(name, 0), node
-            assert node.slot_count == sum(byte.bit_count() for byte in node.slots), node
+            bits = slot_bits(node.slots)
+            assert bits == owned.get(name, 0), node
+            assert node.slot_count == bits.bit_count(), node
             assert not (node.is_master and node.is_replica), node
             assert node.master is None or node.is_replica, node
             assert node.master is None or node in node.master.replicas, node
