@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster import message
 from cluster.description import describe_node, describe_nodes
+from cluster.restrictions import restrict_commands
 from cluster.routing import ENDPOINT_HOSTNAME, ENDPOINT_IP, ENDPOINT_UNKNOWN, Router
 from cluster.slots import SLOTS, key_slot, slot_index
 from cluster.state import FAIL, PFAIL, Node
@@ -105,6 +106,10 @@ class ClusterCommands(Component):
 
     def groups(self) -> Sequence[Group]:
         return (GROUP,)
+
+    def installed(self) -> None:
+        if self._cluster is not None:
+            restrict_commands(self.engine)
 
     @property
     def _mode(self) -> Cluster:

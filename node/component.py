@@ -31,6 +31,9 @@ class Component:
         """Groups whose handlers are methods of this component."""
         return ()
 
+    def installed(self) -> None:
+        """All components of the engine have been installed, and their commands are there."""
+
     def sections(self) -> Sequence[Section]:
         """Sections of INFO."""
         return ()

@@ -222,8 +222,7 @@ class PubSub(Component):
         """Nobody listens to a shard channel any more, and all who did are told."""
         for session in list(self.shard_channels.get(channel, ())):
             self.unsubscribe_shard(session, channel)
-            wire = confirm(session, b"sunsubscribe", channel, len(session.shard_channels))
-            session.send(encode(wire, session.protocol))
+            session.send(confirm(session, b"sunsubscribe", channel, len(session.shard_channels)))
 
     def session_closed(self, session: Session) -> None:
         if session.gate & GATE_SUBSCRIBED:

@@ -112,6 +112,8 @@ class Server:
         self.engine.blocking.deadline_changed = self._wake_timers
         for component in build(self):
             self.engine.install(component)
+        for component in self.engine.components:
+            component.installed()
         for statement in config.statements("rename-command"):
             self._rename_command(statement.words, statement.refuse)
         self._copy_limits()

@@ -10,6 +10,7 @@ import os
 
 import hiredis
 
+from cluster.composition import install_cluster
 from node.composition import compose
 from node.config import make_config
 from node.engine import Engine
@@ -88,7 +89,9 @@ class LocalServer:
         self.config.read_options([os.fsencode(word) for word in directives])
         self.clock = FakeClock()
         log = Log(self.clock, path=os.devnull)
-        self.server = compose(self.config, log, self.clock, SystemNetwork(), files=files)
+        self.server = compose(
+            self.config, log, self.clock, SystemNetwork(), install_cluster, files=files
+        )
         self.server.sleep = self._sleep
         self.engine = self.server.engine
         self.keyspace = self.engine.keyspace
