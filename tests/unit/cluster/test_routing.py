@@ -47,8 +47,9 @@ class ClusterNode(LocalServer):
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[ClusterNode]:
-    with ClusterNode(tmp_path) as local:
-        yield local
+    local = ClusterNode(tmp_path)
+    yield local
+    local.close()
 
 
 @pytest.fixture
