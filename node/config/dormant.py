@@ -129,9 +129,6 @@ SNAPSHOTS: Final[list[Directive]] = [
     ),
 ]
 
-    ),
-]
-
 TLS: Final[list[Directive]] = [
     _int("tls-port", 0, 0, 65535, "Port for TLS connections; 0 for none."),
     _text("tls-cert-file", "Certificate of the server."),
