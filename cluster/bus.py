@@ -48,7 +48,8 @@ class Bus:
     """All links of a node.
 
     ``settled`` is called after whatever the machine has been told; ``now`` tells the machine's
-    time. ``limit`` is ``cluster-link-sendbuf-limit``, in bytes, 0 for none.
+    time. ``listeners`` are set before :meth:`run`. ``limit`` is ``cluster-link-sendbuf-limit``, in
+    bytes, 0 for none.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Bus:
         self._settled = settled
         self._machine: Machine | None = None
         self._nursery: trio.Nursery | None = None
-        self._listeners: list[socket.socket] = []
+        self.listeners: list[socket.socket] = []
         self.links: dict[BusLink, None] = {}
         self.limit = 0
         self.limit_exceeded = 0
@@ -149,26 +150,16 @@ class Bus:
 
     # Tasks.
 
-    def listen(self, host: str, port: int) -> None:
-        """Listen on an address, too. Raises OSError."""
-        for listener in self._network.listen(host, port, BACKLOG):
-            self._listeners.append(listener)
-
     async def run(self) -> None:
         """Serve all links."""
         try:
             async with trio.open_nursery() as self._nursery:
-                for listener in self._listeners:
+                for listener in self.listeners:
                     sock = trio.socket.from_stdlib_socket(listener)
                     self._nursery.start_soon(self._accept, sock)
         finally:
-            self.close_all()
-
-    def close_all(self) -> None:
-        """Listen no more."""
-        for listener in self._listeners:
-            listener.close()
-        self._listeners = []
+            for listener in self.listeners:
+                listener.close()
 
     async def _accept(self, listener: trio.socket.SocketType) -> None:
         assert self._nursery is not None

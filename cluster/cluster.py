@@ -20,11 +20,9 @@ from cluster.slots import SlotIndex, key_slot, slot_index
 from cluster.state import MASTER, MYSELF, NOFAILOVER, Node, State, draw_name
 from node.component import Component, find_component
 from node.config import ConfigFileError
-from node.network import address_unavailable
 from node.pause import PAUSE_WRITE, Pause
 from node.pubsub import PubSub
 from node.replication.replication import Replication
-from node.server import CannotListen
 
 if TYPE_CHECKING:
     from node.server import Server
@@ -250,21 +248,7 @@ class Cluster(Component, Outside):
 
     def _listen(self) -> None:
         """Listen for other nodes wherever clients are listened for. Raises CannotListen."""
-        port = self._listening_port()
-        for address in filter(None, self._config.values("bind")):
-            host = address.removeprefix("-")
-            try:
-                self.bus.listen(host, port)
-            except OSError as error:
-                if address.startswith("-") and address_unavailable(error):
-                    continue
-                self._log.warning(
-                    f"Could not create the cluster bus listening socket {host}:{port}: bind: "
-                    f"{error.strerror}"
-                )
-                self._log.warning(f"Failed listening on port {port} (cluster), aborting.")
-                self.bus.close_all()
-                raise CannotListen from None
+        self.bus.listeners = self._server.listen_everywhere(self._listening_port(), "cluster")
 
     # Tasks.
 

@@ -201,9 +201,15 @@ class Server:
 
     def _open_listeners(self) -> list[socket.socket]:
         port = self.config.integer("port")
-        self.ports = []
-        if port == 0:
-            return []
+        found = self.listen_everywhere(port, "tcp") if port else []
+        self.ports = [port] if found else []
+        return found
+
+    def listen_everywhere(self, port: int, kind: str) -> list[socket.socket]:
+        """Sockets listening on a port of all addresses of ``bind``. Raises CannotListen.
+
+        ``kind`` is what the log calls them.
+        """
         found: list[socket.socket] = []
         for address in self.config.values("bind"):
             optional = address.startswith("-")
@@ -215,16 +221,15 @@ class Server:
             except OSError as error:
                 reason = error.strerror or str(error)
                 self.log.warning(
-                    f"Warning: Could not create server TCP listening socket {host}:{port}: "
-                    f"bind: {reason}"
+                    f"Warning: Could not create server {kind.upper()} listening socket "
+                    f"{host}:{port}: bind: {reason}"
                 )
                 if family_missing(error) or (optional and address_missing(error)):
                     continue
                 for listener in found:
                     listener.close()
-                self.log.warning(f"Failed listening on port {port} (tcp), aborting.")
+                self.log.warning(f"Failed listening on port {port} ({kind}), aborting.")
                 raise CannotListen from None
-        self.ports = [port] if found else []
         return found
 
     def _change_bind(self) -> None:
