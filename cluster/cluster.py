@@ -20,7 +20,7 @@ from cluster.slots import SlotIndex, key_slot, slot_index
 from cluster.state import MASTER, MYSELF, NOFAILOVER, Node, State, draw_name
 from node.component import Component, find_component
 from node.config import ConfigFileError
-from node.pause import PAUSE_WRITE, Pause
+from node.pause import BY_FAILOVER, PAUSE_WRITE
 from node.pubsub import PubSub
 from node.replication.replication import Replication
 
@@ -63,7 +63,7 @@ class Cluster(Component, Outside):
         self._log = server.log
         self._clock = server.clock
         self._replication = find_component(components, Replication)
-        self._pause = find_component(components, Pause)
+        self._replication.clustered = True
         self._pubsub = find_component(components, PubSub)
         self._db = self.engine.keyspace.databases[0]
         self._db.index_keys(SlotIndex())
@@ -350,10 +350,11 @@ class Cluster(Component, Outside):
         return 0 if link is None else link.silence_ms
 
     def pause_writes(self, until: int) -> None:
-        self._pause.begin(PAUSE_WRITE, self.engine.keyspace.now + until - self.now())
+        end = self.engine.keyspace.now + until - self.now()
+        self._replication.pause.begin(PAUSE_WRITE, end, BY_FAILOVER)
 
     def resume_writes(self) -> None:
-        self._pause.end()
+        self._replication.pause.end(BY_FAILOVER)
 
     def count_keys(self, slot: int) -> int:
         return slot_index(self._db).count(slot)

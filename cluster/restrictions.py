@@ -19,9 +19,6 @@ Check = Callable[[list[bytes]], None]
 REFUSED: Final = {
     b"move": b"ERR MOVE is not allowed in cluster mode",
     b"swapdb": b"ERR SWAPDB is not allowed in cluster mode",
-    b"replicaof": b"ERR REPLICAOF not allowed in cluster mode.",
-    b"slaveof": b"ERR REPLICAOF not allowed in cluster mode.",
-    b"failover": b"ERR FAILOVER not allowed in cluster mode.",
 }
 
 
