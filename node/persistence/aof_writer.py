@@ -472,14 +472,14 @@ class AofWriter:
                 del self._retired[0]
                 if self._syncing == descriptor:
                     self._syncing = -1
-                await trio.to_thread.run_sync(self._files.close, descriptor)
+                await self._files.run_aside(self._files.close, descriptor)
             else:
                 await self._sync_aside(self._syncing, self._syncing_to)
                 self._syncing = -1
 
     async def _sync_aside(self, descriptor: int, point: Point) -> None:
         try:
-            await trio.to_thread.run_sync(self._files.fdatasync, descriptor)
+            await self._files.run_aside(self._files.fdatasync, descriptor)
         except OSError as error:
             self._fail_sync(error)
         else:
