@@ -125,9 +125,7 @@ def compose(
     return Server(config, log, clock, network, build, files)
 
 
-def _make_durable(
-    server: Server, components: Sequence[Component], child: Child
-) -> list[Component]:
+def _make_durable(server: Server, components: Sequence[Component], child: Child) -> list[Component]:
     """Persistence and replication, whose parts know each other; ``components`` are the others."""
     snapshots = Snapshots(server, child)
     loading = Loading(server, snapshots)
