@@ -84,6 +84,24 @@ async def test_a_replica_that_loads_has_not_acknowledged_anything(
         assert replica.link.connected
 
 
+async def test_a_log_can_be_loaded_when_the_power_fails_during_its_rewrite(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Only the last file may break off in the middle: the one before it is flushed first."""
+    async with story() as world:
+        for i in range(12):
+            machine = world.start(f"n{i}", "--appendonly", "yes", "--save", "")
+            await until(lambda machine=machine: machine.ready)  # type: ignore[misc]
+            for key in range(10):
+                machine.command("SET", f"key{key}", "x" * 100)
+            await trio.sleep(0.1)
+            machine.command("BGREWRITEAOF")
+            machine.crash(power=True)
+            machine.start()
+            await until(lambda machine=machine: machine.ready or bool(machine.fault))  # type: ignore[misc]
+            assert not machine.fault
+
+
 @pytest.mark.parametrize("role", ["master", "replica"])
 async def test_what_flushall_saves_is_at_no_place_of_the_history(
     autojump_clock: trio.testing.MockClock, role: str
