@@ -111,6 +111,7 @@ def compose(
     network: Network,
     extend: Callable[[Server, Sequence[Component]], Sequence[Component]] | None = None,
     files: Files = SYSTEM_FILES,
+    make_child: Callable[[Server], Child] = Child,
 ) -> Server:
     """A server with everything that a data node has, and further components after that.
 
@@ -121,7 +122,7 @@ def compose(
         for group in FAMILIES:
             server.engine.install_group(group)
         components = [make(server) for make in COMPONENTS]
-        components += _make_durable(server, components)
+        components += _make_durable(server, components, make_child(server))
         if extend is not None:
             components += extend(server, components)
         return components
@@ -129,9 +130,8 @@ def compose(
     return Server(config, log, clock, network, build, files)
 
 
-def _make_durable(server: Server, components: Sequence[Component]) -> list[Component]:
+def _make_durable(server: Server, components: Sequence[Component], child: Child) -> list[Component]:
     """Persistence and replication, whose parts know each other; ``components`` are the others."""
-    child = Child(server)
     snapshots = Snapshots(server, child)
     loading = Loading(server, snapshots)
     log = AppendOnlyFile(server, child, loading)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+import trio
 
 WRITE_SIZE: Final = 1 << 20
 
@@ -69,6 +72,23 @@ class Files:
     def close(self, descriptor: int) -> None:
         """Let go of the descriptor."""
         os.close(descriptor)
+
+    async def run_aside(self, work: Callable[[int], None], descriptor: int) -> None:
+        """Do what may take long (``fdatasync``, ``close``) while the other tasks run: in a thread.
+
+        When cancelled it finishes that first.
+        """
+        await trio.to_thread.run_sync(work, descriptor)
+
+    def pipe(self) -> tuple[int, int]:
+        """Descriptors of a pipe's ends, the one to read from (which never waits) first."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        return reading, writing
+
+    async def wait_readable(self, descriptor: int) -> None:
+        """Return when there is something to be read from the pipe, or its end."""
+        await trio.lowlevel.wait_readable(descriptor)
 
     # Names.
 

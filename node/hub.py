@@ -1,7 +1,7 @@
 """All client sockets, multiplexed by one task.
 
-The hub owns a poller (epoll) with all sockets in it; the server's task waits for the poller's own
-descriptor through trio and then calls :meth:`Hub.serve`. Here nothing awaits: the hub serves
+The hub owns a poller (epoll) with all sockets in it; the server's task waits through trio until one
+of these is ready and then calls :meth:`Hub.serve`. Here nothing awaits: the hub serves
 whatever is ready without any task switch, as Redis's event loop does: read what is there, execute
 it, and when all ready sockets have been read, send the replies. Between the two stand the
 *barriers*: what must be true before a client may read its reply (the append-only file is synced,
@@ -25,7 +25,8 @@ from collections.abc import Callable
 from typing import Final
 
 from node.engine import Engine
-from node.poller import READABLE, WRITABLE, Poller, open_poller
+from node.network import Network
+from node.poller import READABLE, WRITABLE, Poller
 from node.resp import RequestParser, encode_error
 from node.session import (
     CLASS_NORMAL,
@@ -170,7 +171,7 @@ class Connection:
 class Hub:
     """The clients of one server."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, network: Network) -> None:
         self.engine = engine
         self.limits = Limits()
         self.statistics = Statistics()
@@ -185,7 +186,7 @@ class Hub:
         # Told about each new connection before its first request; False refuses it (the reason
         # must have been queued in the session's ``out``).
         self.greet: Callable[[Connection], bool] | None = None
-        self.poller: Poller = open_poller()
+        self.poller: Poller = network.open_poller()
         self._listeners: dict[int, socket.socket] = {}
         # What the poller reported and has not been attended to yet.
         self._ready: list[tuple[int, int]] = []
@@ -195,9 +196,7 @@ class Hub:
         self._turn_end = 0  # monotonic nanoseconds
         self._rung = False
         # A byte in here wakes the loop when something is left to do that no socket tells of.
-        self._bell, self._bell_rope = socket.socketpair()
-        self._bell.setblocking(False)
-        self._bell_rope.setblocking(False)
+        self._bell, self._bell_rope = network.pair()
         self.poller.register(self._bell.fileno(), READABLE)
 
     # Listening.
@@ -266,10 +265,6 @@ class Hub:
         self.poller.register(connection.fd, READABLE)
 
     # The loop.
-
-    def fileno(self) -> int:
-        """The descriptor that is readable when :meth:`serve` has something to do."""
-        return self.poller.fileno()
 
     def serve(self) -> bool:
         """Serve clients for one turn; True when nobody wants anything any more."""

@@ -1,4 +1,4 @@
-"""The network, handed in: listening and connecting, so that a simulator can pass its own."""
+"""The network, handed in: sockets and waiting for them, so that a simulator can pass its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 import trio
+
+from node.poller import Poller, open_poller
 
 
 class Network(Protocol):
@@ -31,6 +33,18 @@ class Network(Protocol):
 
         For the rare cases in which nobody else may be served meanwhile. Raises OSError.
         """
+        ...
+
+    def open_poller(self) -> Poller:
+        """What tells which of many sockets are ready."""
+        ...
+
+    async def wait_ready(self, poller: Poller) -> None:
+        """Return when one of the poller's sockets is ready."""
+        ...
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """Two non-blocking sockets that are connected with each other, inside this process."""
         ...
 
 
@@ -98,6 +112,18 @@ class SystemNetwork:
 
     def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
         return socket.create_connection((host, port), timeout)
+
+    def open_poller(self) -> Poller:
+        return open_poller()
+
+    async def wait_ready(self, poller: Poller) -> None:
+        await trio.lowlevel.wait_readable(poller.fileno())
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        pair = socket.socketpair()
+        for end in pair:
+            end.setblocking(False)
+        return pair
 
 
 def describe_failure(error: OSError) -> str:

@@ -82,7 +82,7 @@ class Server:
         self.limits = Limits()
         keyspace = Keyspace(config.integer("databases"), self.limits)
         self.engine = Engine(config, clock, log, keyspace)
-        self.hub = Hub(self.engine)
+        self.hub = Hub(self.engine, network)
         self.ports: list[int] = []
         self._listening = False
         # Run in order when the server goes down; one that raises ShutdownRefused keeps it up
@@ -299,9 +299,10 @@ class Server:
 
     async def _serve_clients(self) -> None:
         hub = self.hub
+        wait_ready = self.network.wait_ready
         while True:
             if hub.serve():
-                await trio.lowlevel.wait_readable(hub.fileno())
+                await wait_ready(hub.poller)
             else:
                 await trio.lowlevel.checkpoint()
 

@@ -327,6 +327,8 @@ class AppendOnlyFile(Component):
             return False
         log.notice(f"Creating AOF incr file {name} on background rewrite")
         if manifest is not None:
+            # Only the last file of a log may break off in the middle.
+            self.writer.sync_now()
             if not self.folder.persist(manifest):
                 files.close(descriptor)
                 return False

@@ -192,7 +192,7 @@ class AofWriter:
     def close(self) -> None:
         """Stop writing. What is buffered is dropped: :meth:`flush` before."""
         if self.is_open:
-            self._sync_now()
+            self.sync_now()
             self._retire()
         self.offset = self.synced = 0
         self.drop()
@@ -409,7 +409,7 @@ class AofWriter:
                 self._wanted.set()
             self._last_sync_ns = now
 
-    def _sync_now(self) -> None:
+    def sync_now(self) -> None:
         """Make all permanent, whatever the policy."""
         try:
             self._files.fdatasync(self.descriptor)
@@ -432,7 +432,7 @@ class AofWriter:
                     self._files.fdatasync(descriptor)
                 except OSError as error:
                     self._log.warning(f"Fail to fsync the AOF file: {_describe(error)}")
-        self._sync_now()
+        self.sync_now()
 
     def _fail_sync(self, error: OSError) -> None:
         """The disk did not take what was written; it is asked again within a second or two."""
@@ -472,14 +472,14 @@ class AofWriter:
                 del self._retired[0]
                 if self._syncing == descriptor:
                     self._syncing = -1
-                await trio.to_thread.run_sync(self._files.close, descriptor)
+                await self._files.run_aside(self._files.close, descriptor)
             else:
                 await self._sync_aside(self._syncing, self._syncing_to)
                 self._syncing = -1
 
     async def _sync_aside(self, descriptor: int, point: Point) -> None:
         try:
-            await trio.to_thread.run_sync(self._files.fdatasync, descriptor)
+            await self._files.run_aside(self._files.fdatasync, descriptor)
         except OSError as error:
             self._fail_sync(error)
         else:

@@ -166,9 +166,12 @@ class Snapshots(Component):
 
     # Saving.
 
-    def save(self) -> bool:
-        """Write a snapshot here and now; False when it failed, and the log says why."""
-        if not self._write(self._config.text("dbfilename"), None):
+    def save(self, *, settled: bool = True) -> bool:
+        """Write a snapshot here and now; False when it failed, and the log says why.
+
+        ``settled`` is False in the middle of a command: then the data are at no place of a history.
+        """
+        if not self._write(self._config.text("dbfilename"), None, settled=settled):
             return False
         self.forget_changes()
         self.last_save = int(self._clock.wall())
@@ -219,7 +222,7 @@ class Snapshots(Component):
         self.last_seconds = int(end.seconds)
         self._guard_writes()
 
-    def _write(self, path: str, child: Child | None) -> bool:
+    def _write(self, path: str, child: Child | None, *, settled: bool = True) -> bool:
         """Write the file; False when that failed, which has been logged."""
         files = self._files
         log = self._log
@@ -236,7 +239,7 @@ class Snapshots(Component):
             return False
         step = "rdbSaveRio"
         try:
-            self.write_content(sink.write, child)
+            self.write_content(sink.write, child, settled=settled)
             step = "fsync"
             sink.finish()
             if child is not None:
@@ -274,8 +277,9 @@ class Snapshots(Component):
         *,
         data: bool = True,
         functions: bool = True,
+        settled: bool = True,
     ) -> None:
-        """Write a snapshot, all of it or not the data or the functions."""
+        """Write a snapshot, all of it or not the data or the functions; see :meth:`save`."""
         config = self._config
         keyspace = self.engine.keyspace
         writer = RdbWriter(write, config.boolean("rdbcompression"), config.boolean("rdbchecksum"))
@@ -291,7 +295,7 @@ class Snapshots(Component):
                 child.report(written)
 
         origin = describe_origin(keyspace, self._clock.wall(), base=False)
-        writer.begin({**origin, **self.lineage()})
+        writer.begin({**origin, **(self.lineage() if settled else {})})
         if functions:
             for library in self.functions:
                 writer.function(library)
@@ -329,7 +333,7 @@ class Snapshots(Component):
         if self._points:
             # The changes still count: they are still to be told to the log and the replicas.
             before = self._saved_dirty
-            self.save()
+            self.save(settled=False)
             self._saved_dirty = before
 
     # Writes are refused while snapshots fail.

@@ -83,13 +83,12 @@ class FullSync:
     def open(self) -> None:
         """Before the fork. Raises OSError."""
         if self.streamed:
-            self._reading, self._writing = os.pipe()
-            os.set_blocking(self._reading, False)
+            self._reading, self._writing = self._files.pipe()
 
     def forked(self) -> None:
         """In the parent, after the fork: only the child writes."""
         if self._writing >= 0:
-            os.close(self._writing)
+            self._files.close(self._writing)
             self._writing = -1
 
     def abandon(self) -> None:
@@ -100,7 +99,7 @@ class FullSync:
     def close(self) -> None:
         """Nothing is read out of the pipe any more."""
         if self._reading >= 0:
-            os.close(self._reading)
+            self._files.close(self._reading)
             self._reading = -1
 
     # In the child.
@@ -108,7 +107,7 @@ class FullSync:
     def work(self) -> None:
         """Write the snapshot. Raises OSError."""
         if self.streamed:
-            os.close(self._reading)
+            self._files.close(self._reading)
             self._write(b"$EOF:" + self._mark + b"\r\n")
             self._write_snapshot(self._write)
             self._write(self._mark)
@@ -156,8 +155,8 @@ class FullSync:
         window = min(WINDOW, limit // 2)
         portion = min(PORTION, window)
         while self.replicas:
-            await trio.lowlevel.wait_readable(self._reading)
-            data = os.read(self._reading, portion)
+            await self._files.wait_readable(self._reading)
+            data = self._files.read(self._reading, portion)
             if not data:
                 break
             total += len(data)

@@ -460,7 +460,7 @@ class Primary(Component):
     def list_online(self) -> list[Reply]:
         """Address, port and offset of each replica that gets the stream, for ROLE."""
         return [
-            [replica.host.encode(), b"%d" % replica.port, b"%d" % replica.offset]
+            [replica.host.encode(), b"%d" % replica.port, b"%d" % max(0, replica.offset)]
             for replica in self._feed.replicas.values()
             if replica.streaming
         ]
@@ -479,7 +479,8 @@ class Primary(Component):
                     f"slave{number}",
                     (
                         f"ip={replica.host},port={replica.port},"
-                        f"state={STATE_NAMES[replica.state]},offset={replica.offset},lag={lag}"
+                        f"state={STATE_NAMES[replica.state]},"
+                        f"offset={max(0, replica.offset)},lag={lag}"
                     ),
                 )
             )

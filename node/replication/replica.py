@@ -46,9 +46,9 @@ class Replica:
     """A client that gets, or is going to get, the stream.
 
     ``position`` is how much of the history it has been sent, ``offset`` how much it has said that
-    it has, ``logged`` how much of that is in its append-only file for good. ``port`` and
-    ``address`` are as it announces them. ``old``: it has asked by SYNC, is told no offset and tells
-    none.
+    it has (-1: nothing), ``logged`` how much of that is in its append-only file for good. ``port``
+    and ``address`` are as it announces them. ``old``: it has asked by SYNC, is told no offset and
+    tells none.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class Replica:
         self.session = session
         self.state = STRANGER
         self.position = 0
-        self.offset = 0
+        self.offset = -1
         self.logged = -1
         self.port = 0
         self.address = ""

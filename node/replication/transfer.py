@@ -297,7 +297,10 @@ class Transfer:
                 await loader.pace(payload.received)
                 if payload.complete:
                     break
+                # Whoever waits for the master does listen to it.
+                self.loading = False
                 found = payload.feed(await self._receive())
+                self.loading = True
             check_end(reader)
             if reader.rest:
                 raise RdbError("There is something behind the end", reader.offset)

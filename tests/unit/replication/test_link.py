@@ -343,6 +343,24 @@ async def test_a_silent_master_is_given_up(
         assert (await master.introduce())[2] == b"%d" % (position + 1)
 
 
+@pytest.mark.parametrize("how", ["on-empty-db", "swapdb"])
+async def test_a_master_that_falls_silent_while_its_data_are_loaded(
+    network: Network, autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    """Waiting for the rest of a snapshot is not loading it."""
+    async with running(network, "--repl-timeout", "5", "--repl-diskless-load", how) as replica:
+        master = await network.accept()
+        await master.introduce()
+        data = snapshot(1, other=b"x" * 1000)
+        await master.say(b"+FULLRESYNC %b 0\r\n$%d\r\n%b" % (ID, len(data), data[:-20]))
+        await wait_until(lambda: replica.link.state == "sync")
+        began = trio.current_time()
+        with trio.fail_after(20):
+            await network.accept()
+        assert 4.9 <= trio.current_time() - began < 7
+        assert "Timeout receiving bulk data from MASTER..." in replica.log
+
+
 async def test_an_attempt_a_second(
     network: Network, autojump_clock: trio.testing.MockClock
 ) -> None:
