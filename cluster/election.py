@@ -47,6 +47,7 @@ class Election:
         self._starts_at = NEVER  # when the votes are to be asked for, or were
         self._asked = False
         self._epoch = 0
+        self.won_epoch = -1  # the last one that this node has won
         self._votes: set[Node] = set()
         self._rank = 0
         self._reason = NO_REASON
@@ -179,6 +180,7 @@ class Election:
         if myself.config_epoch < self._epoch:
             myself.config_epoch = self._epoch
             machine.log("notice", f"configEpoch set to {self._epoch} after successful failover")
+        self.won_epoch = self._epoch
         self._votes.clear()
         machine.take_over()
 

@@ -10,7 +10,7 @@ is being imported here is left alone: the operator's tool says when it is ours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cluster import message
 from cluster.message import Packet
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from cluster.machine import Machine
 
 
+# Node timeouts for which the winner of an epoch may speak up.
+PATIENCE: Final = 2
+
+
 class Ownership:
     """Weighs claims."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._state = machine.state
+        # Masters that claim slots of this one by the same epoch, and since when.
+        self._contested: dict[Node, int] = {}
 
     def compare(self, sender: Node, packet: Packet) -> None:
         """What the sender of a ping says of its slots, or those of its master, against ours."""
@@ -42,7 +48,7 @@ class Ownership:
             and packet.config_epoch == myself.config_epoch
             and sender is not myself
         ):
-            self.part_epochs(sender)
+            self.part_epochs(sender, packet.slots)
 
     def _correct_sender(self, sender: Node, packet: Packet) -> None:
         """Tell a sender who claims a slot that another one has by a larger epoch."""
@@ -145,13 +151,26 @@ class Ownership:
             )
             machine.replicate(master.master, machine.now)
 
-    def part_epochs(self, sender: Node) -> None:
-        """Two masters have the same epoch: the one with the smaller name takes another one."""
+    def part_epochs(self, sender: Node, slots: bytes) -> None:
+        """Two masters have the same epoch: the one with the smaller name takes another one.
+
+        Where both claim the same slots, one has won the epoch and the other has taken it without
+        asking, at the other end of a partition: then the winner takes the next one, and with it the
+        slots, whatever their names are. (If there is no winner, or it has been restarted since, the
+        names decide after a while.)
+        """
         machine = self._machine
         state = self._state
         myself = state.myself
-        if sender.name <= myself.name:
+        if slot_bits(slots) & slot_bits(myself.slots):
+            if machine.election.won_epoch != myself.config_epoch:
+                since = self._contested.setdefault(sender, machine.now)
+                patience = PATIENCE * machine.settings.node_timeout
+                if machine.now - since < patience or sender.name <= myself.name:
+                    return
+        elif sender.name <= myself.name:
             return
+        self._contested.pop(sender, None)
         state.current_epoch += 1
         myself.config_epoch = state.current_epoch
         machine.log(

@@ -79,7 +79,7 @@ class Bus:
         inbound.local = link.peer = target.ip
         inbound.other = link
         link.other = inbound
-        target.links.add(inbound)
+        target.links[inbound] = None
         target.opened(inbound)
         link.owner.opened(link)
 
@@ -88,7 +88,7 @@ class Bus:
         if link.gone:
             return
         link.gone = True
-        link.owner.links.discard(link)
+        link.owner.links.pop(link, None)
         if link.owner.lives(link.life):
             link.owner.lost(link)
 
@@ -97,7 +97,7 @@ class Bus:
         if link.gone:
             return
         link.gone = True
-        link.owner.links.discard(link)
+        link.owner.links.pop(link, None)
         other = link.other
         if other is not None and not self.is_cut(link.owner, other.owner):
             self.timeline.after(self._delay(), lambda: self._lose(other))

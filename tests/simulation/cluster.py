@@ -2,10 +2,11 @@
 
 What must hold after each step:
 
-- A slot has one owner in an epoch: no two masters ever claim the same slot with the same epoch.
-  (Slots that operators move are excepted: the new owner takes its epoch without asking anybody, as
-  in Redis, so another one may have the same until one of them takes the next.)
-- A master votes once in an epoch, whatever it goes through; an epoch is won once.
+- An epoch is won once, and a slot has one owner in an epoch that was won: no two masters ever claim
+  the same slot with it. (Where a master takes an epoch without asking anybody, after an operator
+  has moved a slot to it or because another one has the same, as in Redis, the same may be won
+  elsewhere at that moment; then one of the two takes the next.)
+- A master votes once in an epoch, whatever it goes through.
 - What a machine knows is consistent in itself (:meth:`cluster.state.State.check`, now and then).
 
 Once nothing fails any more, within a few minutes: all know each other and agree on who has which
@@ -54,7 +55,7 @@ class ClusterWorld:
         # epoch -> master -> all slots that it has claimed with it.
         self.claims: dict[int, dict[str, int]] = {}
         self.moves: dict[int, str] = {}  # slot -> the node that has it, as has been acknowledged
-        self.contested = 0  # the slots that operators have moved, as bits
+        self.pending: dict[int, str] = {}  # the same before that, or without it
         # Who has ever taken the place of a node.
         self.successors: dict[str, set[str]] = {}
         self.counts: dict[str, int] = {}
@@ -121,6 +122,9 @@ class ClusterWorld:
     def note_promotion(self, peer: Peer, old: str) -> None:
         """A replica has taken its master's place."""
         self._count("promotions")
+        epoch = peer.machine.myself.config_epoch
+        if self.winners.setdefault(epoch, peer.name) != peer.name:
+            raise Broken(f"{peer.port} wins epoch {epoch}, as {self.winners[epoch][:8]} has done")
         self.successors.setdefault(old, set()).add(peer.name)
 
     def check(self, peer: Peer) -> None:
@@ -130,8 +134,12 @@ class ClusterWorld:
             raise Broken("more steps than there can be")
         state = peer.machine.state
         myself = state.myself
+        if self._steps % CHECK_EVERY == 0:
+            state.check()
         if myself.is_master and myself.slot_count:
-            bits = slot_bits(myself.slots) & ~self.contested
+            if self.winners.get(myself.config_epoch) != myself.name:
+                return
+            bits = slot_bits(myself.slots)
             claims = self.claims.setdefault(myself.config_epoch, {})
             if claims.get(myself.name, 0) | bits != claims.get(myself.name, 0):
                 for name, others in claims.items():
@@ -141,8 +149,6 @@ class ClusterWorld:
                             f"{(others & bits).bit_count()} slots in epoch {myself.config_epoch}"
                         )
                 claims[myself.name] = claims.get(myself.name, 0) | bits
-        if self._steps % CHECK_EVERY == 0:
-            state.check()
 
     # Faults.
 
@@ -263,12 +269,9 @@ class ClusterWorld:
             return None
         if source.machine.state.find(target.name) is None or not source.machine.state.up:
             return None
-        self.contested |= 1 << slot
         self.moves.pop(slot, None)
-        target.machine.state.importing[slot] = owner
-        target.machine.set_slot(slot, target.machine.myself, target.now())
-        target.save()  # before the operator is answered
-        target.settle()
+        self.pending[slot] = target.name
+        self._take(target, slot)
         name, epoch = target.name, target.machine.myself.config_epoch
         self.timeline.after(0.5, lambda: self._acknowledge(slot, name, epoch, 20))
         node = source.machine.state.find(target.name)
@@ -289,6 +292,7 @@ class ClusterWorld:
                 self.timeline.after(0.5, lambda: self._acknowledge(slot, name, epoch, tries - 1))
                 return
         self.moves[slot] = name
+        self.pending.pop(slot, None)
         self._count("moves acknowledged")
 
     def _count(self, what: str) -> None:
@@ -344,10 +348,29 @@ class ClusterWorld:
         self.counts["seconds to agree"] = int(self.timeline.now - began)
 
     def _help(self) -> None:
-        """What an operator does about nodes that have lost their disks: introduce them again."""
+        """What an operator does about what the nodes cannot settle by themselves.
+
+        Nodes that have lost their disks are introduced again if whoever knew them has gone, and a
+        slot that nobody claims since its move was interrupted is moved again.
+        """
         for peer in self.peers:
-            if len(peer.machine.state.nodes) == 1:
+            if any(peer.name not in other.machine.state.nodes for other in self.peers):
                 self._introduce(peer)
+        claimed = 0
+        for peer in self.peers:
+            claimed |= slot_bits(peer.machine.myself.slots)
+        for slot, name in self.pending.items():
+            target = self.find(name)
+            if not claimed & 1 << slot and target is not None and target.machine.myself.is_master:
+                self._take(target, slot)
+
+    def _take(self, target: Peer, slot: int) -> None:
+        """Tell a node that a slot is its own from now on."""
+        state = target.machine.state
+        state.importing[slot] = state.owners[slot] or state.myself
+        target.machine.set_slot(slot, state.myself, target.now())
+        target.save()  # before the operator is answered
+        target.settle()
 
     def find_disagreement(self) -> str:
         """Why the nodes do not agree yet; empty when they do."""

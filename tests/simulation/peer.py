@@ -33,7 +33,7 @@ class Peer(Outside):
         self.settings = Settings()
         self.alive = False
         self.life = 0
-        self.links: set[SimulatedLink] = set()
+        self.links: dict[SimulatedLink, None] = {}
         self.disk = b""
         self.skew = self.draw.uniform(-2000, 2000)  # its clock against the world's, milliseconds
         self.drift = self.draw.uniform(0.999, 1.001)
@@ -116,7 +116,7 @@ class Peer(Outside):
         self.world.timeline.after(TICK * self.draw.uniform(0.95, 1.3), lambda: self._tick(life))
 
     def opened(self, link: SimulatedLink) -> None:
-        self.links.add(link)
+        self.links[link] = None
         self.machine.link_opened(link, self.now())
         self.settle()
 
@@ -192,7 +192,7 @@ class Peer(Outside):
 
     def open_link(self, node: Node) -> Link:
         link = self.world.bus.open(self, node)
-        self.links.add(link)
+        self.links[link] = None
         return link
 
     def send(self, link: Link, data: bytes) -> None:
