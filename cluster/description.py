@@ -9,7 +9,7 @@ node's line only.
 from __future__ import annotations
 
 from cluster.slots import format_range
-from cluster.state import Node, State
+from cluster.state import Node, State, find_runs, slot_bits
 
 
 def describe_address(node: Node, aux: bool) -> str:
@@ -28,6 +28,11 @@ def describe_address(node: Node, aux: bool) -> str:
 def describe_node(state: State, node: Node, aux: bool = False) -> str:
     """One line, without its end."""
     master = node.master.name if node.master is not None else "-"
+    bits = slot_bits(node.slots)
+    if aux:
+        # Who reads the file cannot know that the owner claims them no more, so they have none.
+        for slot in state.unclaimed:
+            bits &= ~(1 << slot)
     connected = node is state.myself or (node.link is not None and node.link.open)
     epoch = node.master.config_epoch if node.master is not None else node.config_epoch
     words = [
@@ -39,7 +44,7 @@ def describe_node(state: State, node: Node, aux: bool = False) -> str:
         str(node.pong_received),
         str(epoch),
         "connected" if connected else "disconnected",
-        *(format_range(first, last) for first, last in node.slot_ranges),
+        *(format_range(first, last) for first, last in find_runs(bits)),
     ]
     if node is state.myself:
         words += [f"[{slot}->-{to.name}]" for slot, to in sorted_slots(state.migrating)]

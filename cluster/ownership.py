@@ -36,6 +36,8 @@ class Ownership:
     def compare(self, sender: Node, packet: Packet) -> None:
         """What the sender of a ping says of its slots, or those of its master, against ours."""
         state = self._state
+        if sender.is_master and packet.config_epoch < sender.config_epoch:
+            return  # a ping and a pong may overtake each other: this one is of the past
         head = sender if sender.is_master else sender.master
         if head is not None and head.slots != packet.slots:
             if sender.is_master:
@@ -54,7 +56,7 @@ class Ownership:
         """Tell a sender who claims a slot that another one has by a larger epoch."""
         for slot in iterate_bits(slot_bits(packet.slots) & ~slot_bits(sender.slots)):
             owner = self._state.owners[slot]
-            if owner is None or owner is sender:
+            if owner is None or owner is sender or slot in self._state.unclaimed:
                 continue
             if owner.config_epoch > packet.config_epoch:
                 self._machine.log(
