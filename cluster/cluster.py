@@ -199,7 +199,8 @@ class Cluster(Component, Outside):
             machine.unsaved = False
             self._save_number += 1
             self.bus.hold(self._save_number)
-            self._save_wanted.set()
+            if not self._must_save:
+                self._save_wanted.set()
 
     # Configuration.
 
@@ -267,6 +268,8 @@ class Cluster(Component, Outside):
             self.engine.refresh()
             self.machine.tick(self.now())
             self.settle()
+            if self._must_save:
+                self._save_wanted.set()  # the client that has changed something has gone
             self.redirect_waiting()
             if self.engine.keyspace.pending:
                 self.engine.settle_background()
@@ -389,13 +392,12 @@ class Cluster(Component, Outside):
     def _leave_channels(self) -> None:
         """Nobody here hears any more what is said in slots that have gone to another shard."""
         moved = self.state.moved
-        self.state.moved = set()
+        self.state.moved = 0
         shard = self.state.shard_of(self.machine.myself)
-        lost = {slot for slot in moved if self.state.owners[slot] not in shard}
-        if lost:
-            for channel in list(self._pubsub.shard_channels):
-                if key_slot(channel) in lost:
-                    self._pubsub.end_shard_channel(channel)
+        for channel in list(self._pubsub.shard_channels):
+            slot = key_slot(channel)
+            if moved & 1 << slot and self.state.owners[slot] not in shard:
+                self._pubsub.end_shard_channel(channel)
 
 
 def _identity(node: Node) -> tuple[object, ...]:

@@ -35,7 +35,7 @@ from cluster.handover import Handover
 from cluster.message import Packet, encode
 from cluster.ownership import Ownership
 from cluster.placement import Placement
-from cluster.state import HANDSHAKE, MEET, MYSELF, Node, State, draw_name
+from cluster.state import HANDSHAKE, MEET, MYSELF, Node, State, draw_name, slot_bits
 
 TICKS_PER_SECOND: Final = 10
 FORGET_MS: Final = 60_000
@@ -351,8 +351,7 @@ class Machine:
         assert old is not None
         state.make_master(self.myself)
         self.outside.promote()
-        for slot in list(old.iterate_slots()):
-            state.move(slot, self.myself)
+        state.move_all(slot_bits(old.slots), self.myself)
         self.failures.judge()
         self.save()
         self.gossip.tell_all()

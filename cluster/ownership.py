@@ -10,11 +10,12 @@ is being imported here is left alone: the operator's tool says when it is ours.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from cluster import message
 from cluster.message import Packet
-from cluster.state import Node, iterate_bits, slot_bits
+from cluster.state import Node, find_runs, iterate_bits, slot_bits
 
 if TYPE_CHECKING:
     from cluster.machine import Machine
@@ -101,22 +102,19 @@ class Ownership:
         if claimant is myself:
             return
         mine = myself if myself.is_master else myself.master
-        taken = 0
-        stranded: list[int] = []
         claims = slot_bits(slots)
         held = slot_bits(claimant.slots)
-        for slot in iterate_bits(claims & ~held):
-            owner = state.owners[slot]
-            if slot in state.importing:
-                continue
-            if not (owner is None or owner.config_epoch < epoch or slot in state.unclaimed):
-                continue
-            if owner is mine and owner is not None:
-                taken += 1
-                if owner is myself and machine.outside.count_keys(slot):
-                    stranded.append(slot)
-            state.move(slot, claimant)
-            state.migrating.pop(slot, None)
+        gained = self._find_gains(claims & ~held, epoch)
+        lost = gained & slot_bits(mine.slots) if mine is not None else 0
+        taken = lost.bit_count()
+        stranded: list[int] = []
+        if mine is myself:
+            stranded = [slot for slot in iterate_bits(lost) if machine.outside.count_keys(slot)]
+        if gained:
+            state.move_all(gained, claimant)
+            for slot in list(state.migrating):
+                if gained & 1 << slot:
+                    del state.migrating[slot]
             machine.save()
             machine.doubt()
         if state.unclaimed:
@@ -125,6 +123,23 @@ class Ownership:
         state.unclaimed.update(iterate_bits(held & ~claims))
         claimed = claims.bit_count()
         self._follow_slots(claimant, mine, taken, claimed, stranded)
+
+    def _find_gains(self, claims: int, epoch: int) -> int:
+        """Those of the slots, as bits, that a claim with that epoch wins."""
+        state = self._state
+        gained = 0
+        for first, last in find_runs(claims):
+            at = first
+            for owner, run in groupby(state.owners[first : last + 1]):
+                length = len(list(run))
+                if owner is None or owner.config_epoch < epoch:
+                    gained |= ((1 << length) - 1) << at
+                at += length
+        for slot in state.unclaimed:
+            gained |= claims & 1 << slot
+        for slot in state.importing:
+            gained &= ~(1 << slot)
+        return gained
 
     def _follow_slots(
         self, claimant: Node, mine: Node | None, taken: int, claimed: int, stranded: list[int]

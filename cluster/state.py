@@ -10,6 +10,7 @@ All times are Unix milliseconds of the machine's clock, 0 for never.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from random import Random
@@ -45,7 +46,7 @@ FLAG_NAMES: Final = (
     (NOFAILOVER, "nofailover"),
 )
 
-LONGEST_HOST: Final = 256
+_ONES: Final = re.compile("1+")
 
 
 def draw_name(random: Random) -> str:
@@ -55,16 +56,8 @@ def draw_name(random: Random) -> str:
 
 def find_runs(bits: int) -> list[tuple[int, int]]:
     """The runs (first, last) of bits that are set, the lowest first."""
-    runs: list[tuple[int, int]] = []
-    base = 0
-    while bits:
-        skip = (bits & -bits).bit_length() - 1
-        bits >>= skip
-        length = (~bits & (bits + 1)).bit_length() - 1
-        bits >>= length
-        runs.append((base + skip, base + skip + length - 1))
-        base += skip + length
-    return runs
+    # A search in text is linear however many runs there are.
+    return [(run.start(), run.end() - 1) for run in _ONES.finditer(f"{bits:b}"[::-1])]
 
 
 def slot_bits(bitmap: bytes | bytearray) -> int:
@@ -76,6 +69,11 @@ def iterate_bits(bits: int) -> Iterator[int]:
     """The numbers of the bits that are set, in order."""
     for first, last in find_runs(bits):
         yield from range(first, last + 1)
+
+
+def _set_slots(node: Node, bits: int) -> None:
+    node.slots[:] = bits.to_bytes(BITMAP_SIZE, "little")
+    node.slot_count = bits.bit_count()
 
 
 class Node:
@@ -182,8 +180,8 @@ class State:
         self.forgotten: dict[str, int] = {}
         self.up = False
         self.size = 0  # masters with slots
-        # The slots that have changed hands since somebody last looked.
-        self.moved: set[int] = set()
+        # The slots that have changed hands since somebody last looked, as bits.
+        self.moved = 0
 
     # Nodes.
 
@@ -272,7 +270,7 @@ class State:
         self.assigned += 1
         if node.slot_count == 1 and any(master.replicas for master in self.masters()):
             node.flags |= MIGRATE_TO
-        self.moved.add(slot)
+        self.moved |= 1 << slot
 
     def unassign(self, slot: int) -> None:
         """Let nobody have the slot."""
@@ -284,12 +282,36 @@ class State:
         node.slot_count -= 1
         self.assigned -= 1
         self.unclaimed.discard(slot)
-        self.moved.add(slot)
+        self.moved |= 1 << slot
 
     def move(self, slot: int, node: Node) -> None:
         """Give a slot to ``node``, whoever has it."""
         self.unassign(slot)
         self.assign(slot, node)
+
+    def move_all(self, bits: int, node: Node) -> None:
+        """Give many slots to ``node``, whoever has them; as fast for thousands as for a few."""
+        bits &= ~slot_bits(node.slots)
+        fresh = 0
+        for first, last in find_runs(bits):
+            at = first
+            for owner, run in groupby(self.owners[first : last + 1]):
+                length = len(list(run))
+                if owner is None:
+                    fresh += length
+                else:
+                    part = ((1 << length) - 1) << at
+                    _set_slots(owner, slot_bits(owner.slots) & ~part)
+                at += length
+            self.owners[first : last + 1] = [node] * (last + 1 - first)
+        had_none = not node.slot_count
+        _set_slots(node, slot_bits(node.slots) | bits)
+        self.assigned += fresh
+        self.moved |= bits
+        if self.unclaimed:
+            self.unclaimed.difference_update(iterate_bits(bits))
+        if had_none and bits and any(master.replicas for master in self.masters()):
+            node.flags |= MIGRATE_TO
 
     def unassign_all(self, node: Node) -> int:
         """Take all its slots from a node; how many there were."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from tests.simulation.cluster import run_cluster
 from tests.simulation.replication import run_replication
 from tests.simulation.trace import Trace
 
 World = Callable[[int, TextIO | None], tuple[Trace, dict[str, int]]]
 
-WORLDS: Final[dict[str, World]] = {"replication": run_replication}
+WORLDS: Final[dict[str, World]] = {"cluster": run_cluster, "replication": run_replication}
