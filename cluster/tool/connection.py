@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -98,6 +99,13 @@ async def resolve_host(host: str) -> str:
     return str(found[0][4][0])
 
 
+def _explain(error: Exception) -> str:
+    """What has happened to a connection, without the address, which others add."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error) or "connection lost"
+
+
 def encode_words(words: Sequence[Word]) -> bytes:
     """One request."""
     return encode_request([w if isinstance(w, bytes) else str(w).encode() for w in words])
@@ -146,8 +154,7 @@ class Connection:
                     replies += [await self._read() for _ in part]
                 except (OSError, trio.BrokenResourceError, hiredis.ProtocolError) as error:
                     self.close()
-                    reason = getattr(error, "strerror", None) or str(error) or "connection lost"
-                    raise Unreachable(f"{self.address}: {reason}") from None
+                    raise Unreachable(f"{self.address}: {_explain(error)}") from None
                 except BaseException:
                     self.close()
                     raise
@@ -168,7 +175,7 @@ class Connection:
             raise Unreachable(f"{self.address}: no data within {self._timeout:g} s") from None
         except (OSError, trio.BrokenResourceError) as error:
             self.close()
-            raise Unreachable(f"{self.address}: {str(error) or 'connection lost'}") from None
+            raise Unreachable(f"{self.address}: {_explain(error)}") from None
         if not data:
             self.close()
             raise Unreachable(f"{self.address}: connection closed")

@@ -29,17 +29,23 @@ class Share:
     expected: int
 
 
-def apportion(total: int, parts: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers in proportion to the parts, with exactly this sum (largest remainders)."""
+def apportion(
+    total: int, parts: Mapping[str, float], have: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Whole numbers in proportion to the parts, with exactly this sum (largest remainders).
+
+    Of equal remainders, those are preferred who ``have`` the most beyond their whole share.
+    """
+    held = have or {}
     whole = sum(parts.values())
     if whole <= 0:
         return dict.fromkeys(parts, 0)
     exact = {node_id: total * part / whole for node_id, part in parts.items()}
     shares = {node_id: int(value) for node_id, value in exact.items()}
     short = total - sum(shares.values())
-    for node_id in sorted(exact, key=lambda node_id: (shares[node_id] - exact[node_id], node_id))[
-        :short
-    ]:
+    for node_id in sorted(
+        exact, key=lambda id: (round(shares[id] - exact[id], 9), shares[id] - held.get(id, 0), id)
+    )[:short]:
         shares[node_id] += 1
     return shares
 
@@ -80,10 +86,11 @@ def share_out(slots: Slots, weights: Mapping[str, float], use_empty: bool) -> li
         if slots[node_id] or use_empty:
             involved[node_id] = weights.get(node_id, 1.0)
         elif weights.get(node_id):
-            raise Refused(f"{id} has a weight but no slots: it takes --use-empty-masters")
+            raise Refused(f"{node_id} has a weight but no slots: it takes --use-empty-masters")
     if sum(involved.values()) <= 0:
         raise Refused("No master is to have any slots")
-    expected = apportion(sum(len(slots[node_id]) for node_id in involved), involved)
+    have = {node_id: len(slots[node_id]) for node_id in involved}
+    expected = apportion(sum(have.values()), involved, have)
     return [
         Share(node_id, weight, len(slots[node_id]), expected[node_id])
         for node_id, weight in involved.items()
