@@ -432,12 +432,11 @@ async def fail_over(
         await fleet.call(replica.address, "CLUSTER", "FAILOVER", *([how] if how else []))
     except ErrorReply as error:
         raise Refused(f"{replica.name}: {error.text}") from None
+    # Not that all agree about the slots: those that are open are left alone by gossip.
     await fleet.wait_for(
-        lambda now: (
-            replica.id in now.members
-            and now.members[replica.id].is_master
-            and now.agreed()
-            and not now.is_owner(old)
+        lambda now: all(
+            replica.id in member.view.nodes and member.view.nodes[replica.id].is_master
+            for member in now.members.values()
         ),
         f"{replica.name} has not become the master",
         limit,

@@ -18,6 +18,7 @@ is not known, only equal values are merged, unless the operator says otherwise.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -162,6 +163,7 @@ class Mover:
         """
         source, target = self._member(holder), self._member(owner)
         async with self._fleet.connected(source.address) as connection:
+            await self._set_slots(connection, slots, "NODE", owner)
             await self._set_slots(connection, slots, "IMPORTING", owner)
             route = _Route(connection, target, from_owner=False)
             await self._move_keys(route, slots)
@@ -195,11 +197,17 @@ class Mover:
             fleet.connected(source.address) as from_,
             fleet.connected(target.address) as to,
         ):
+            # An importing node does not hear of a failover of the other side: for it the slot is
+            # then nobody's, or still the old master's.
+            deaf = [slot for slot in slots if target.view.owner(slot) not in (source.id, target.id)]
+            await self._set_slots(to, deaf, "NODE", source.id)
             await self._set_slots(to, slots, "IMPORTING", source.id)
             await self._set_slots(from_, slots, "MIGRATING", target.id)
             await self._move_keys(_Route(from_, target, True, trusted), slots)
             await self._set_slots(to, slots, "NODE", target.id)
-            await self._set_slots(from_, slots, "NODE", target.id)
+            # A master that hears of it by gossip first, and has no slots left, is a replica by now.
+            with contextlib.suppress(Disturbed):
+                await self._set_slots(from_, slots, "NODE", target.id)
         await self.announce(dict.fromkeys(slots, target.id), {source.id, target.id})
         self._meter.add(slots=len(slots))
 

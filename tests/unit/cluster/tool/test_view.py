@@ -83,7 +83,7 @@ def test_long_lists_are_cut() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "5-", "9-5", "16384", "1,,2", "-1"])
 def test_what_is_no_range(text: str) -> None:
-    with pytest.raises(ValueError, match="slot|within"):
+    with pytest.raises(ValueError, match=r"slot|within"):
         parse_ranges(text)
 
 
@@ -102,7 +102,7 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "host", ":7000", "host:", "host:0", "host:70000", "host:x"])
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="not host:port"):
+    with pytest.raises(ValueError, match="is not host"):
         parse_address(text)
 
 
