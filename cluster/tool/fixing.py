@@ -271,7 +271,7 @@ async def _settle_disputes(fleet: Fleet) -> None:
     disputes = disputed(picture)
     if not disputes:
         return
-    owners = {slot: picture.owner(slot) for slot in disputes if picture.owner(slot)}
+    owners = {slot: owner for slot, owner in picture.last_word().items() if slot in disputes}
     requests: list[list[Word]] = [
         ["CLUSTER", "SETSLOT", slot, "NODE", node_id] for slot, node_id in owners.items()
     ]

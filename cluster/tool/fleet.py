@@ -198,10 +198,11 @@ class Fleet:
     async def find_strays(self, picture: Picture) -> dict[int, dict[str, int]]:
         """Keys of slots that a master has not, or that are not the only owner's."""
         strays: dict[int, dict[str, int]] = {}
+        owners = picture.last_word()
         for master in picture.masters():
             if not master.keys:
                 continue
-            foreign = [slot for slot in range(SLOTS) if picture.owner(slot) != master.id]
+            foreign = [slot for slot in range(SLOTS) if owners.get(slot) != master.id]
             for slot, counts in (await self.count_keys([master], foreign)).items():
                 strays.setdefault(slot, {}).update(counts)
         return strays

@@ -453,7 +453,7 @@ async def execute_moves(
 
     After a failover it goes on from the new master. Raises Failed, Unreachable.
     """
-    left = remaining(moves, {move.slot: picture.owner(move.slot) for move in moves})
+    left = remaining(moves, picture.last_word())
     total = await _count(fleet, picture, left)
     begin = trio.current_time()
     with display.progress(what, len(left), total) as meter:
@@ -481,7 +481,7 @@ async def execute_moves(
                 usable, "Slots that are to move have not found a master", options.patience
             )
             plan = [Move(m.slot, m.source, successor(picture, m.target) or m.target) for m in left]
-            left = remaining(plan, {slot: picture.owner(slot) for slot in slots})
+            left = remaining(plan, picture.last_word())
     result = Result(meter.slots_done, meter.keys_done, trio.current_time() - begin)
     if moves:
         await await_agreement(fleet, {move.slot for move in moves})

@@ -81,10 +81,16 @@ class Picture:
                 owners[slot].append(master.id)
         return owners
 
+    def last_word(self) -> dict[int, str]:
+        """For each slot that is claimed, by whom; of several, by the one of the greatest epoch."""
+        owners: dict[int, str] = {}
+        for master in sorted(self.masters(), key=lambda m: (m.me.epoch, m.id)):
+            owners.update(dict.fromkeys(master.me.slots, master.id))
+        return owners
+
     def owner(self, slot: int) -> str:
-        """The one who claims the slot; of several the one of the greatest epoch; or nobody."""
-        claims = [m for m in self.masters() if slot in m.me.slots]
-        return max(claims, key=lambda m: (m.me.epoch, m.id)).id if claims else ""
+        """The same for one slot; empty if nobody claims it."""
+        return self.last_word().get(slot, "")
 
     def is_owner(self, node_id: str) -> bool:
         """Whether anybody thinks that this node has slots."""
