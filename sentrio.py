@@ -1,4 +1,4 @@
-"""The command line: `sentrio node`, `sentrio cluster`. The only module above all programs."""
+"""The command line: `sentrio node`, `sentrio cluster`, `sentrio up`. Above all programs."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class _Programs(click.Group):
 
     elsewhere: ClassVar = {
         "cluster": ("cluster.tool.commands", "cluster"),
+        "up": ("cluster.up.command", "up"),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -42,7 +42,8 @@ async def create(
     if begun:
         display.say("The forming of this cluster has begun before; it is going to be completed")
     _show_places(places, members, display)
-    if together := count_together(places):
+    together = count_together(places)
+    if together and len({node.host for node in nodes}) > 1:
         display.warn(f"{together} replicas are on the same host as their master")
     document = {
         "state": "completed" if begun else "created",

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import trio
 
+from cluster.slots import key_slot
 from cluster.tool.batches import Batch, Sizer, cut_round
 from cluster.tool.connection import (
     Address,
@@ -20,7 +21,6 @@ from cluster.tool.display import Display, Meter
 from cluster.tool.errors import Failed, Refused, Unreachable
 from cluster.tool.fleet import Fleet
 from cluster.tool.forming import survey_sound
-from cluster.tool.hashing import key_slot
 from cluster.tool.mover import BUSY_KEY, MOVED_ON, PASSING, MoveOptions, classify, show_key
 from cluster.tool.picture import Picture
 from node.network import Network

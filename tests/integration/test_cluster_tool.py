@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from cluster.slots import key_slot
 from cluster.tool.connection import Connection
-from cluster.tool.hashing import key_slot
 from node.persistence.rdb_reader import RdbReader
 from node.values.collection import Limits
 from tests.clusters import Books, Node, Outcome, nodes_running, run_tool, wait_for_state

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.slots import key_slot
 from cluster.tool.display import format_seconds
-from cluster.tool.hashing import key_slot
 from cluster.tool.journal import Journal
 from cluster.tool.mover import BUSY_KEY, FATAL, MOVED_ON, PASSING, classify, successor
 from cluster.tool.planning import Move
