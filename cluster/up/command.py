@@ -37,6 +37,8 @@ BUS_DISTANCE: Final = 10000
 NODE_TIMEOUT: Final = 5000
 START_LIMIT: Final = 600.0
 """Seconds until all nodes answer; loading much data takes its time."""
+RESUME_LIMIT: Final = 15.0
+"""Seconds until the nodes of a cluster that is resumed have found each other."""
 WATCH_INTERVAL: Final = 1.0
 POLL_INTERVAL: Final = 0.05
 REPLY_TIMEOUT: Final = 5.0
@@ -49,6 +51,10 @@ class Shape:
     shards: int
     replicas: int
     port: int
+
+    def __str__(self) -> str:
+        each = "1 replica" if self.replicas == 1 else f"{self.replicas or 'no'} replicas"
+        return f"{self.shards} shards with {each} each"
 
     @property
     def addresses(self) -> list[Address]:
@@ -178,8 +184,8 @@ async def run(
     code = EXIT_DONE
     work = trio.CancelScope()
     ending = trio.CancelScope(shield=True)
-    async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(_heed, signals, work, ending, board)
             try:
                 with work:
@@ -191,7 +197,7 @@ async def run(
                         board.tell(f"{process.address} did not end, and has been killed")
                 if processes:
                     board.tell("All nodes have ended; their data stay")
-        nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
     return code
 
 
@@ -261,6 +267,12 @@ async def _form(fleet: Fleet, shape: Shape, board: Board) -> None:
     )
     if whole and len(picture.members) >= len(shape.addresses):
         board.tell(f"The cluster of {len(picture.members)} nodes is resumed")
+        with contextlib.suppress(Failed):
+            await fleet.wait_for(
+                lambda now: all(member.state == "ok" for member in now.members.values()),
+                "The cluster is not well",
+                RESUME_LIMIT,
+            )
     else:
         await create(fleet, shape.addresses, shape.replicas, EventDisplay(board))
     board.tell(f"Connect with: redis-cli -c -p {shape.port}")
@@ -283,7 +295,7 @@ async def _watch(fleet: Fleet, shape: Shape, processes: Sequence[Process], board
         ended = {process.address: process.ended for process in processes if process.ended}
         rows = make_rows(picture, infos, ended, alive)
         before = board.rows
-        board.show(rows, f"{shape.shards} shards, {shape.replicas} replicas each; Ctrl-C ends all")
+        board.show(rows, f"{shape}; Ctrl-C ends all")
         if not first:
             for event in compare(before, rows):
                 board.tell(event)
