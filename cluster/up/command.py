@@ -34,6 +34,8 @@ HOST: Final = "127.0.0.1"
 PLAN_NAME: Final = "up.json"
 LOCK_NAME: Final = "up.lock"
 BUS_DISTANCE: Final = 10000
+OWN_NODE: Final = [sys.executable, str(Path(__file__).resolve().parents[2] / "sentrio.py"), "node"]
+"""Not by `-m`: the nodes run in folders of their own, where a checkout is not found."""
 NODE_TIMEOUT: Final = 5000
 START_LIMIT: Final = 600.0
 """Seconds until all nodes answer; loading much data takes its time."""
@@ -121,7 +123,7 @@ def up(
     shape = Shape(shards, replicas, port)
     if shape.addresses[-1].port + BUS_DISTANCE > 65535:
         raise click.UsageError("The ports of the bus, 10000 above, would be beyond 65535.")
-    words = shlex.split(node_command) if node_command else [sys.executable, "-m", "sentrio", "node"]
+    words = shlex.split(node_command) if node_command else OWN_NODE
     board = Board()
     try:
         with claim_folder(folder, shape), board:
