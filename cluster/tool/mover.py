@@ -33,7 +33,7 @@ from cluster.tool.fleet import Fleet
 from cluster.tool.picture import Member, Picture
 from cluster.tool.planning import Move, cut_groups, gather, remaining
 
-GROUP_SLOTS: Final = 64
+GROUP_SLOTS: Final = 256
 GROUP_KEYS: Final = 4000
 FETCH: Final = 1000
 """How many keys of a slot are asked for at once."""
