@@ -14,7 +14,7 @@ from cluster.tool.errors import Unreachable
 from node.network import Network
 from node.resp import encode_request
 
-WINDOW: Final = 1024
+WINDOW: Final = 256
 """Requests that are under way at once, so that neither side has to hold all of a long list."""
 RECEIVE_SIZE: Final = 65536
 
