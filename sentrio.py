@@ -1,12 +1,13 @@
-"""The command line: `sentrio node`. The only module that imports all programs."""
+"""The command line: `sentrio node`, `sentrio cluster`, `sentrio up`. Above all programs."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import click
 import trio
@@ -58,7 +59,30 @@ class _PassThrough(click.Command):
         return []
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Programs(click.Group):
+    """The group of all programs; what a node does not need is imported when it is asked for."""
+
+    elsewhere: ClassVar = {
+        "cluster": ("cluster.tool.commands", "cluster"),
+        "up": ("cluster.up.command", "up"),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        module, name = self.elsewhere[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=_Programs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(SENTRIO_VERSION, "-v", "--version", prog_name="sentrio")
 @click.pass_context
 def main(context: click.Context) -> None:

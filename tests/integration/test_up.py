@@ -1,0 +1,213 @@
+"""`sentrio up`: a cluster of processes that comes, stays and goes with one command."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from redis.cluster import RedisCluster
+
+from tests.conftest import require_oracle
+from tests.replicas import wait_until
+from tests.servers import environment, node_command
+
+KINDS = os.environ.get("SENTRIO_CLUSTER_KINDS", "redis").split(",")
+LIMIT = 90.0
+NODES = 6
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def command(request: pytest.FixtureRequest) -> str:
+    """What starts a node."""
+    return " ".join({"redis": require_oracle, "ours": node_command}[request.param]())
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports that are free, as are those of their buses."""
+    for _ in range(100):
+        first = random.randrange(11000, 22000)
+        with_buses = [first + n + far for n in range(count) for far in (0, 10000)]
+        if all(_is_free(port) for port in with_buses):
+            return first
+    raise RuntimeError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class Up:
+    """One run of the command; ``output`` is all that it has printed."""
+
+    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
+        self.process = process
+        self._path = path
+
+    @property
+    def output(self) -> str:
+        return self._path.read_text(errors="replace")
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Until it has printed that."""
+        wait_until(
+            lambda: self.output.count(text) >= times or self.process.poll() is not None,
+            text,
+            LIMIT,
+        )
+        assert self.output.count(text) >= times, self.output
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """End it by a signal; the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(LIMIT)
+
+
+def up_words(command: str, port: int, folder: Path) -> list[str]:
+    """The command line."""
+    words = [sys.executable, "-m", "sentrio", "up", "--node-command", command]
+    return [*words, "--port", str(port), "--dir", str(folder)]
+
+
+@contextmanager
+def up(command: str, port: int, folder: Path, *words: str) -> Iterator[Up]:
+    """Run it, and see to it that nothing of it is left."""
+    path = folder.parent / f"output-{random.randrange(10**9)}"
+    with path.open("wb") as output:
+        process = subprocess.Popen(
+            [*up_words(command, port, folder), *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**environment(), "PYTHONUNBUFFERED": "1"},
+        )
+    try:
+        yield Up(process, path)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(LIMIT)
+
+
+def listeners(port: int) -> list[psutil.Process]:
+    """The processes of the nodes on these ports."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if process.info["status"] == psutil.STATUS_ZOMBIE or "up" in words:
+            continue
+        text = " ".join(words)
+        if any(
+            f"--port {port + n} " in f"{text} " or f":{port + n} " in text for n in range(NODES)
+        ):
+            found.append(process)
+    return found
+
+
+def test_it_comes_stays_and_goes(command: str, tmp_path: Path) -> None:
+    port = free_ports(NODES)
+    folder = tmp_path / "cluster"
+    with up(command, port, folder) as first:
+        first.wait_for("Connect with")
+        assert "All 16384 slots are covered by 3 masters" in first.output
+        assert len(listeners(port)) == NODES
+        with RedisCluster("127.0.0.1", port) as db:
+            for n in range(50):
+                db.set(f"key:{n}", n)
+        with up(command, port, folder) as second:
+            assert second.process.wait(LIMIT) == 4
+            assert "in use by another" in second.output
+        # Whoever kills a node has meant it.
+        victim = listeners(port)[-1]
+        victim.kill()
+        first.wait_for("killed by SIGKILL; it is not started again")
+        assert len(listeners(port)) == NODES - 1
+        assert first.end() == 0
+        assert "All nodes have ended" in first.output
+        assert all(line[2] == ":" for line in first.output.splitlines())  # lines of events alone
+    assert listeners(port) == []
+    with up(command, port, folder, "--shards", "4") as other:
+        assert other.process.wait(LIMIT) == 4
+        assert f"--shards 3 --replicas 1 --port {port}" in other.output
+    with up(command, port, folder) as again:
+        again.wait_for("Connect with")
+        assert "The cluster of 6 nodes is resumed" in again.output
+        with RedisCluster("127.0.0.1", port) as db:
+            assert [db.get(f"key:{n}") for n in range(50)] == [b"%d" % n for n in range(50)]
+        assert again.end(signal.SIGTERM) == 0
+    assert listeners(port) == []
+
+
+def test_nothing_is_left_when_it_is_killed(command: str, tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("needs prctl")
+    port = free_ports(NODES)
+    with up(command, port, tmp_path / "cluster") as run:
+        run.wait_for(" started, process", NODES)
+        run.process.kill()
+        run.process.wait()
+        wait_until(lambda: not listeners(port), "their end", LIMIT)
+
+
+def test_a_node_that_does_not_start(command: str, tmp_path: Path) -> None:
+    port = free_ports(NODES)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port + 3))
+        taken.listen()
+        with up(command, port, tmp_path / "cluster") as run:
+            assert run.process.wait(LIMIT) == 1
+            assert f"127.0.0.1:{port + 3} has ended with exit code 1; its log ends in" in run.output
+    assert listeners(port) == []
+    with up("/nothing/of/this/name", port, tmp_path / "other") as run:
+        assert run.process.wait(LIMIT) == 1
+        assert "No such file" in run.output
+
+
+def test_on_a_terminal_it_is_a_table(command: str, tmp_path: Path) -> None:
+    port = free_ports(NODES)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*up_words(command, port, tmp_path / "cluster"), "--", "--maxmemory", "100mb"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**environment(), "COLUMNS": "140", "LINES": "50", "TERM": "xterm"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"10923-16383" not in shown:
+            shown += os.read(ours, 65536)
+        assert b"ops/s" in shown
+        assert b"\x1b[" in shown
+        with RedisCluster("127.0.0.1", port) as db:
+            node = db.get_node("127.0.0.1", port)
+            assert db.config_get("maxmemory", target_nodes=node) == {"maxmemory": "104857600"}
+        os.write(ours, b"\x03")
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:
+            try:
+                os.read(ours, 65536)
+            except OSError:
+                break
+        assert process.wait(LIMIT) == 0
+    finally:
+        os.close(ours)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(LIMIT)
+    assert listeners(port) == []
