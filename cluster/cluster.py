@@ -149,14 +149,17 @@ class Cluster(Component, Outside):
         self.bus.release(self._save_number)
 
     def save_before_reply(self) -> None:
-        """Have the file written before the client is answered that is being served."""
+        """Have the file written before the client is answered that is being served.
+
+        Conclusions are drawn then, too, once for all requests of a batch.
+        """
         self._must_save = True
-        self.settle()
 
     def _save_before_replies(self) -> None:
         """A barrier of the hub."""
         if not self._must_save:
             return
+        self.settle()
         self._must_save = False
         try:
             self.save_now()

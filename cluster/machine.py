@@ -159,6 +159,7 @@ class Machine:
         self.counts = MessageCounts()
         self.unsaved = False  # see rule 1
         self._doubtful = True  # whether the cluster is up has to be found out again
+        self._news = False  # everybody is to be told at once what this node is
         self._ticks = 0
         self.gossip = GossipProtocol(self)
         self.ownership = Ownership(self)
@@ -263,6 +264,9 @@ class Machine:
         if self._doubtful:
             self._doubtful = False
             self.failures.judge()
+        if self._news:
+            self._news = False
+            self.gossip.tell_all()
 
     # Links.
 
@@ -335,7 +339,7 @@ class Machine:
                 del state.importing[slot]
                 if self.bump_epoch():
                     self.log("notice", f"configEpoch updated after importing slot {slot}")
-                self.gossip.tell_all()
+                self._news = True
         elif was_mine and not myself.slot_count and self.settings.allow_replica_migration:
             self.log(
                 "notice",
