@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.cluster import PARTS, examine_cluster
 from bench.durability import examine_durability
 from bench.load import SETTINGS, WORKLOADS, Contender, compare
 from bench.machine import describe
@@ -43,6 +44,17 @@ REPLICATION_METHOD = (
     "processor time per write; what a replica costs its master is half of what two of them add."
 )
 
+CLUSTER_METHOD = (
+    "`python -m bench --cluster` starts clusters of our nodes and of Redis's, without persistence, "
+    "and lets them take turns. Requests: redis-benchmark, {rounds} rounds of about {seconds:g} s, "
+    "keyspace 100,000, medians; a node that has all slots, and the same without cluster mode. "
+    "Reshard: keys of a dozen bytes with values as small, from a master to another one and back "
+    "(the mean of both), while one client reads and writes them, about 400 requests/s. Killed "
+    "master: three masters, the first with a replica; from SIGKILL until the replica accepts a "
+    "write, asked every 5 ms. Idle nodes: all masters, default directives; the mean of all nodes "
+    "in percent of one core."
+)
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--server", help="What starts our node.  [default: this Python's sentrio node]")
@@ -56,6 +68,10 @@ REPLICATION_METHOD = (
 @click.option("--memory/--no-memory", default=True, show_default=True)
 @click.option("--durability", is_flag=True, help="Also snapshots and the append-only file.")
 @click.option("--replication", is_flag=True, help="Also masters and replicas.")
+@click.option("--cluster", is_flag=True, help="Also cluster mode.")
+@click.option(
+    "--part", "cluster_parts", multiple=True, type=click.Choice(PARTS), help="Only these of it."
+)
 @click.option("--stalls", is_flag=True, help="Also the check with ten million keys (ours only).")
 @click.option("--keys", default=DEFAULT_KEYS, show_default=True, help="How many for --stalls.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
@@ -72,6 +88,8 @@ def main(
     memory: bool,
     durability: bool,
     replication: bool,
+    cluster: bool,
+    cluster_parts: tuple[str, ...],
     stalls: bool,
     keys: int,
     json_file: Path | None,
@@ -89,13 +107,14 @@ def main(
         raise click.ClickException(f"no such command here: {', '.join(sorted(unknown))}")
     console = Console(width=None if Console().is_terminal else 140)
     progress = Console(stderr=True)
-    parts = (
+    chapters = (
         ("Benchmarks", METHOD, speed or memory),
         ("Benchmarks of durability", DURABILITY_METHOD, durability),
         ("Benchmarks of replication", REPLICATION_METHOD, replication),
+        ("Benchmarks of cluster mode", CLUSTER_METHOD, cluster),
     )
-    titles = [title for title, _, wanted in parts if wanted]
-    methods = [text for _, text, wanted in parts if wanted]
+    titles = [title for title, _, wanted in chapters if wanted]
+    methods = [text for _, text, wanted in chapters if wanted]
     method = "\n\n".join(methods).format(rounds=rounds, seconds=seconds)
     report = Report(titles[0] if len(titles) == 1 else "Benchmarks", describe(ours, theirs), method)
     if speed:
@@ -114,6 +133,12 @@ def main(
         progress.print("replication")
         count = 100_000 if quick else 1_000_000
         report.replication, found = examine_replication(ours, theirs, count, rounds, seconds)
+        report.comparisons += found
+    if cluster:
+        progress.print("cluster mode")
+        count = 20_000 if quick else 200_000
+        parts = cluster_parts or PARTS
+        report.cluster, found = examine_cluster(ours, theirs, count, rounds, seconds, parts)
         report.comparisons += found
     if stalls:
         progress.print(f"pauses with {keys:,} keys")

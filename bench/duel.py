@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One figure of both servers; ``limit`` is of ours / theirs, or of ours where absolute.
+    """One figure of both servers.
+
+    ``limit`` is of ours / theirs, of ours where ``absolute``, of ours - theirs where ``added``.
 
     It is the most that is allowed, or the least where ``least`` says so.
     """
@@ -20,6 +22,7 @@ class Duel:
     limit: float | None = None
     absolute: bool = False
     least: bool = False
+    added: bool = False
 
     @property
     def ratio(self) -> float:
@@ -31,7 +34,11 @@ class Duel:
         """Whether the limit is kept; None where there is none."""
         if self.limit is None:
             return None
-        found = self.ours if self.absolute else self.ratio
+        found = self.ratio
+        if self.absolute:
+            found = self.ours
+        elif self.added:
+            found = self.ours - self.theirs
         return found >= self.limit if self.least else found <= self.limit
 
     @property
@@ -42,6 +49,8 @@ class Duel:
         sign = "≥" if self.least else "≤"
         if self.absolute:
             return f"{sign} {self.limit:,.0f} {self.unit}"
+        if self.added:
+            return f"{sign} Redis + {self.limit:g} {self.unit}"
         return f"{sign} {self.limit:.2f}" if self.least else f"{sign} {self.limit:.1f}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -192,6 +192,12 @@ class Contender:
     def _cpu(self) -> float:
         times = self.process.cpu_times()
         return float(times.user + times.system)
+
+
+def processor_seconds(servers: Sequence[Server]) -> float:
+    """What the servers have used by now, all together."""
+    times = [psutil.Process(server.pid).cpu_times() for server in servers]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _program() -> str:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final
 
-import psutil
-
 from bench.duel import Duel
 from bench.durability import fill, small_strings
 from bench.load import (
@@ -29,6 +27,7 @@ from bench.load import (
     Setting,
     Workload,
     compare,
+    processor_seconds,
 )
 from tests.servers import Server
 from tests.wire import Client, Error, encode
@@ -202,9 +201,9 @@ def _apply(commands: Commands, count: int, rounds: int) -> list[Duel]:
             with ScriptedMaster() as master, Server(command, name="bench-replica") as replica:
                 _point(replica, master.port)
                 master.admit()
-                before = _processor_seconds([replica])
+                before = processor_seconds([replica])
                 taken = master.stream(data)
-                spent = _processor_seconds([replica]) - before
+                spent = processor_seconds([replica]) - before
             rates[at].append(count / taken)
             costs[at].append(spent / count * 1e6)
     rate, cost = ([statistics.median(each) for each in pair] for pair in (rates, costs))
@@ -230,21 +229,15 @@ class Leader(Contender):
         self.costs: list[float] = []
 
     def run(self, workload: Workload, setting: Setting, count: int) -> Figures:
-        before = _processor_seconds(self.replicas)
+        before = processor_seconds(self.replicas)
         figures = super().run(workload, setting, count)
         with self.server.connect(timeout=PATIENCE) as client:
             if self.replicas and client("WAIT", len(self.replicas), 0) != len(self.replicas):
                 raise RuntimeError("a replica has been lost")
         if self.replicas:
-            spent = _processor_seconds(self.replicas) - before
+            spent = processor_seconds(self.replicas) - before
             self.costs.append(spent / len(self.replicas) / count * 1e6)
         return figures
-
-
-def _processor_seconds(servers: list[Server]) -> float:
-    """What they have used by now."""
-    times = [psutil.Process(server.pid).cpu_times() for server in servers]
-    return float(sum(each.user + each.system for each in times))
 
 
 @contextmanager

@@ -139,6 +139,7 @@ class Report:
         self.findings: list[Finding] = []
         self.durability: list[Duel] = []
         self.replication: list[Duel] = []
+        self.cluster: list[Duel] = []
 
     def sections(self) -> list[tuple[str, list[str], Rows]]:
         """Title, columns and rows of each table."""
@@ -149,7 +150,11 @@ class Report:
             found.append((setting.name, SPEED_COLUMNS, rows))
         if self.weights:
             found.append(("Memory", MEMORY_COLUMNS, memory_rows(self.weights)))
-        for title, duels in (("Durability", self.durability), ("Replication", self.replication)):
+        for title, duels in (
+            ("Durability", self.durability),
+            ("Replication", self.replication),
+            ("Cluster", self.cluster),
+        ):
             if duels:
                 found.append((title, DUEL_COLUMNS, duel_rows(duels)))
         if self.findings:
@@ -194,6 +199,7 @@ class Report:
             "memory": [each.as_dict() for each in self.weights],
             "durability": [each.as_dict() for each in self.durability],
             "replication": [each.as_dict() for each in self.replication],
+            "cluster": [each.as_dict() for each in self.cluster],
             "pauses": [each.as_dict() for each in self.findings],
         }
 

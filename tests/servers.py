@@ -119,9 +119,9 @@ class Server:
         self.port = self.port or free_port()
         self._launch()
 
-    def await_ready(self) -> None:
+    def await_ready(self, limit: float = START_LIMIT) -> None:
         """Wait until a launched process answers; raises StartFailure if it does not."""
-        self._wait_until_ready()
+        self._wait_until_ready(limit)
 
     def await_end(self) -> int:
         """Wait until the process ends by itself; its exit code (minus the signal)."""

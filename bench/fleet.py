@@ -1,0 +1,122 @@
+"""Whole clusters of one kind of server, for measuring: formed as quickly as the nodes allow."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from tests.replicas import wait_until
+from tests.servers import Server
+from tests.wire import Argument, Error, Reply
+
+SLOTS: Final = 16384
+PATIENCE: Final = 120.0  # s; many nodes that start at once share the cores
+
+
+class Member(Server):
+    """A node in cluster mode, on ports that are known from the start."""
+
+    def __init__(
+        self, command: list[str], port: int, bus_port: int, directives: Sequence[str], name: str
+    ) -> None:
+        super().__init__(
+            command,
+            *("--cluster-enabled", "yes", "--cluster-port", str(bus_port)),
+            *("--repl-diskless-sync-delay", "0"),
+            *directives,
+            name=name,
+        )
+        self.port = port
+        self.bus_port = bus_port
+
+    def do(self, *words: Argument) -> Reply:
+        """One request on a connection of its own; RuntimeError if it is refused."""
+        with self.connect() as client:
+            reply = client(*words)
+        if isinstance(reply, Error):
+            raise RuntimeError(f"{words[0]!r} was refused: {reply.text!r}")
+        return reply
+
+    @property
+    def id(self) -> str:
+        """CLUSTER MYID."""
+        return _text(self.do("CLUSTER", "MYID"))
+
+    def fields(self, *command: str) -> dict[str, str]:
+        """What CLUSTER INFO, or INFO, says."""
+        lines = _text(self.do(*command)).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it takes the cluster to be up."""
+        return self.fields("CLUSTER", "INFO")["cluster_state"] == "ok"
+
+    @property
+    def is_synchronized(self) -> bool:
+        """Whether it is a replica that has all of its master's data."""
+        return self.fields("INFO", "replication").get("master_link_status") == "up"
+
+    def follow(self, master: Member) -> None:
+        """Be a replica of another member, once this one has heard of it."""
+        name = master.id
+        wait_until(lambda: name in _text(self.do("CLUSTER", "NODES")), "a meeting", PATIENCE)
+        self.do("CLUSTER", "REPLICATE", name)
+        wait_until(lambda: self.is_synchronized, "a replica", PATIENCE)
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], shares: Sequence[int], *directives: str, name: str
+) -> Iterator[list[Member]]:
+    """A cluster that is up: a node for each of ``shares``, which has so many slots, in order.
+
+    The shares are to be all slots. A node without a share is a master without slots.
+    """
+    ports = _free_ports(2 * len(shares))
+    members = [
+        Member(command, ports.pop(), ports.pop(), directives, f"{name}-{at}")
+        for at in range(len(shares))
+    ]
+    try:
+        for member in members:
+            member.launch()
+        for member in members:
+            member.await_ready(PATIENCE)
+        _form(members, shares)
+        yield members
+    finally:
+        for member in members:
+            if member.process is not None and member.process.poll() is None:
+                member.process.kill()
+        for member in members:
+            member.stop()
+
+
+def _form(members: list[Member], shares: Sequence[int]) -> None:
+    first = 0
+    for at, (member, share) in enumerate(zip(members, shares, strict=True)):
+        if share:
+            member.do("CLUSTER", "ADDSLOTSRANGE", first, first + share - 1)
+            first += share
+        member.do("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
+    for member in members[1:]:
+        members[0].do("CLUSTER", "MEET", "127.0.0.1", member.port, member.bus_port)
+    for member in members:
+        wait_until(lambda member=member: member.is_up, "a cluster that is up", PATIENCE)
+
+
+def _free_ports(count: int) -> list[int]:
+    """So many different ports of the loopback address that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _text(reply: Reply) -> str:
+    assert isinstance(reply, bytes), reply
+    return reply.decode()
