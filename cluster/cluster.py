@@ -32,6 +32,7 @@ LARGEST_PORT: Final = 65_535
 # Keys of a slot that another node has, deleted in one portion.
 PORTION: Final = 1000
 RETRY_SECONDS: Final = 1.0
+TICK_NS: Final = 1_000_000_000 // TICKS_PER_SECOND
 
 DIRECTIVES: Final = (
     "cluster-node-timeout",
@@ -70,6 +71,7 @@ class Cluster(Component, Outside):
         # Time that no step of the wall clock changes, but counted like it.
         self._epoch_ms = int(self._clock.wall() * 1000) - self._clock.monotonic_ns() // 1_000_000
         self._paused_until = 0
+        self._next_tick_ns = 0
         self._save_number = 0
         self._save_wanted = trio.Event()
         self._must_save = False  # before clients are answered
@@ -261,21 +263,18 @@ class Cluster(Component, Outside):
             nursery.start_soon(self.bus.run)
             nursery.start_soon(self._save_forever)
             nursery.start_soon(self._delete_stranded)
-            await self._tick_forever()
 
-    async def _tick_forever(self) -> None:
-        while True:
-            await trio.sleep(1 / TICKS_PER_SECOND)
-            if self.engine.cron_paused:
-                continue
-            self.engine.refresh()
-            self.machine.tick(self.now())
-            self.settle()
-            if self._must_save:
-                self._save_wanted.set()  # the client that has changed something has gone
-            self.redirect_waiting()
-            if self.engine.keyspace.pending:
-                self.engine.settle_background()
+    def tick(self, now_ns: int) -> None:
+        # With the node's other periodic work: a task of its own would wake an idle node as often
+        # again. Ten times a second, or hz times where that is less (as in Redis).
+        if now_ns < self._next_tick_ns:
+            return
+        self._next_tick_ns = max(self._next_tick_ns + TICK_NS, now_ns)
+        self.machine.tick(self.now())
+        self.settle()
+        if self._must_save:
+            self._save_wanted.set()  # the client that has changed something has gone
+        self.redirect_waiting()
 
     async def _delete_stranded(self) -> None:
         """Delete the keys in slots that another node has, a portion at a time."""

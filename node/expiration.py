@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SLICE_NS: Final = 700_000
 # Between two fast slices: two times their length (ACTIVE_EXPIRE_CYCLE_FAST_DURATION).
 FAST_INTERVAL: Final = 0.0014
+# A share of expired keys that INFO shows as none.
+FADED: Final = 0.00005
 # Keys looked at before it can be said how many are expired.
 SAMPLE: Final = 400
 
@@ -43,6 +45,7 @@ class Expiration(Component):
         self.stale = 0.0
         self._looked = 0
         self._expired = 0
+        self._due = trio.Event()
         server.config.on_change(
             ("hz", "active-expire-effort", "lazyfree-lazy-expire"), self.configure
         )
@@ -67,14 +70,29 @@ class Expiration(Component):
     def reset_statistics(self) -> None:
         self.stale = 0.0
 
+    def tick(self, now_ns: int) -> None:
+        # A task that finds nothing to do would cost an idle node more than all else.
+        if self._may_work() and self._is_wanted():
+            self._due.set()
+
+    def _is_wanted(self) -> bool:
+        """Whether there is anything that expires, or a figure about it that is to fade."""
+        if self.stale > FADED:
+            return True
+        for db in self.engine.keyspace.databases:
+            if db.volatile or db.average_ttl:
+                return True
+        return False
+
     async def run(self) -> None:
         """Cycle after cycle."""
         while True:
+            await self._due.wait()
+            self._due = trio.Event()
             unfinished = await self._run_cycle() if self._may_work() else None
-            if unfinished is None:
-                await trio.sleep(self._interval)
-            else:
+            while unfinished is not None:
                 await self._run_fast(unfinished)
+                unfinished = await self._run_cycle() if self._may_work() else None
 
     def _may_work(self) -> bool:
         keyspace = self.engine.keyspace
