@@ -59,11 +59,14 @@ class Member(Server):
         """Whether it is a replica that has all of its master's data."""
         return self.fields("INFO", "replication").get("master_link_status") == "up"
 
+    def knows(self, names: Sequence[str]) -> bool:
+        """Whether it has heard of all these nodes."""
+        text = _text(self.do("CLUSTER", "NODES"))
+        return all(name in text for name in names)
+
     def follow(self, master: Member) -> None:
-        """Be a replica of another member, once this one has heard of it."""
-        name = master.id
-        wait_until(lambda: name in _text(self.do("CLUSTER", "NODES")), "a meeting", PATIENCE)
-        self.do("CLUSTER", "REPLICATE", name)
+        """Be a replica of another member."""
+        self.do("CLUSTER", "REPLICATE", master.id)
         wait_until(lambda: self.is_synchronized, "a replica", PATIENCE)
 
 
@@ -104,7 +107,9 @@ def _form(members: list[Member], shares: Sequence[int]) -> None:
         member.do("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
     for member in members[1:]:
         members[0].do("CLUSTER", "MEET", "127.0.0.1", member.port, member.bus_port)
+    names = [member.id for member in members]
     for member in members:
+        wait_until(lambda member=member: member.knows(names), "a meeting", PATIENCE)
         wait_until(lambda member=member: member.is_up, "a cluster that is up", PATIENCE)
 
 

@@ -32,6 +32,8 @@ LARGEST_PORT: Final = 65_535
 # Keys of a slot that another node has, deleted in one portion.
 PORTION: Final = 1000
 RETRY_SECONDS: Final = 1.0
+# For so long changes are gathered that only packets wait for.
+GATHER_SECONDS: Final = 0.02
 TICK_NS: Final = 1_000_000_000 // TICKS_PER_SECOND
 
 DIRECTIVES: Final = (
@@ -70,11 +72,12 @@ class Cluster(Component, Outside):
         self._db.index_keys(SlotIndex())
         # Time that no step of the wall clock changes, but counted like it.
         self._epoch_ms = int(self._clock.wall() * 1000) - self._clock.monotonic_ns() // 1_000_000
-        self._paused_until = 0
         self._next_tick_ns = 0
         self._save_number = 0
         self._save_wanted = trio.Event()
+        self._may_gather = False  # what is to be saved is in the file, but not flushed
         self._must_save = False  # before clients are answered
+        self._must_flush = False  # the disk, too, before they are
         self._doomed: list[int] = []  # slots whose keys are to be deleted
         self._doomed_there = trio.Event()
         # Sends clients away that wait for keys of slots that are not here any more.
@@ -143,28 +146,39 @@ class Cluster(Component, Outside):
             raise ConfigFileError("The cluster configuration file can't be written") from None
         return state
 
-    def save_now(self) -> None:
-        """Write the file before returning. Raises OSError."""
+    def save_now(self, flush: bool = True) -> None:
+        """Write the file before returning. Raises OSError.
+
+        Without ``flush`` the disk is waited for in the background, and by packets only.
+        """
         self._save_number += 1
         self.machine.unsaved = False
-        self.file.save(format_state(self.state), self._save_number)
-        self.bus.release(self._save_number)
+        self.file.save(format_state(self.state), self._save_number, flush)
+        if flush:
+            self.bus.release(self._save_number)
+        else:
+            self.machine.save()
+            self._may_gather = True
+            self._hold_unsaved()
 
-    def save_before_reply(self) -> None:
+    def save_before_reply(self, flush: bool = True) -> None:
         """Have the file written before the client is answered that is being served.
 
-        Conclusions are drawn then, too, once for all requests of a batch.
+        Without ``flush`` it is on disk only a moment later. Conclusions are drawn then, too, once
+        for all requests of a batch.
         """
         self._must_save = True
+        self._must_flush = self._must_flush or flush
 
     def _save_before_replies(self) -> None:
         """A barrier of the hub."""
         if not self._must_save:
             return
         self.settle()
-        self._must_save = False
+        flush = self._must_flush
+        self._must_save = self._must_flush = False
         try:
-            self.save_now()
+            self.save_now(flush)
         except OSError as error:
             self._complain(error)
 
@@ -179,6 +193,9 @@ class Cluster(Component, Outside):
         while True:
             await self._save_wanted.wait()
             self._save_wanted = trio.Event()
+            if self._may_gather:
+                self._may_gather = False
+                await trio.sleep(GATHER_SECONDS)
             number = self._save_number
             content = format_state(self.state)
             try:

@@ -231,8 +231,11 @@ class ConfigFile:
         self._descriptor = descriptor
         return self._files.read_all(self.path)
 
-    def save(self, content: bytes, number: int) -> None:
-        """Write content ``number``, unless a newer one has been written. Raises OSError."""
+    def save(self, content: bytes, number: int, flush: bool = True) -> None:
+        """Write content ``number``, unless a newer one has been written. Raises OSError.
+
+        Without ``flush`` it survives the end of the process, and not yet that of the machine.
+        """
         with self._lock:
             if number <= self._saved:
                 return
@@ -241,7 +244,8 @@ class ConfigFile:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._files.write_all(descriptor, content)
-                self._files.fsync(descriptor)
+                if flush:
+                    self._files.fsync(descriptor)
                 self._files.rename(aside, self.path)
             except BaseException:
                 self._files.close(descriptor)
@@ -253,7 +257,8 @@ class ConfigFile:
             self._saved = number
             if old >= 0:
                 self._files.close(old)
-            self._files.sync_folder(str(Path(self.path).parent))
+            if flush:
+                self._files.sync_folder(str(Path(self.path).parent))
 
     def close(self) -> None:
         """Give the file free."""
