@@ -25,6 +25,8 @@ FIRST: Final = 1  # its first argument is its only key
 SPECIFIED: Final = 2
 CHANNELS: Final = 3  # shard channels are in slots like keys
 TRANSACTION: Final = 4
+EACH: Final = 5  # all its arguments are keys
+PAIRS: Final = 6  # a key and a value, and so on
 
 CROSS_SLOT: Final = Error(b"CROSSSLOT Keys in request don't hash to the same slot")
 TRY_AGAIN: Final = Error(b"TRYAGAIN Multiple keys request during rehashing of slot")
@@ -69,18 +71,19 @@ class Router:
         kind = self._kinds.get(command, -1)
         if kind < 0:
             kind = self._kinds[command] = find_kind(command)
-        if kind == FIRST:
+        if kind == NO_KEYS:
+            return None
+        if kind == FIRST or kind >= EACH:
             state = self.state
-            slot = key_slot(argv[1])
+            slot = key_slot(argv[1]) if kind == FIRST else _common_slot(argv, kind - EACH + 1)
             if (
-                state.owners[slot] is state.myself
+                slot >= 0
+                and state.owners[slot] is state.myself
                 and state.up
                 and not state.migrating
                 and not state.importing
             ):
                 return None
-        elif kind == NO_KEYS:
-            return None
         if session.from_master:
             return None
         if kind == TRANSACTION:
@@ -239,6 +242,15 @@ class Router:
 HERE_IT_IS: Final = Error(b"")
 
 
+def _common_slot(argv: list[bytes], step: int) -> int:
+    """The slot of every ``step``-th argument; -1 where they are of several."""
+    slot = key_slot(argv[1])
+    for at in range(1 + step, len(argv), step):
+        if key_slot(argv[at]) != slot:
+            return -1
+    return slot
+
+
 def find_kind(command: Command) -> int:
     """How the keys of a command are found."""
     if command.name == b"exec":
@@ -249,9 +261,14 @@ def find_kind(command: Command) -> int:
     keys = [keys for keys in spec.keys if "not_key" not in keys.flags]
     if spec.key_finder is None and not keys:
         return NO_KEYS
-    if len(keys) == 1 and spec.key_finder is None and not command.flags & MOVABLEKEYS:
+    if len(keys) == 1 and not command.flags & MOVABLEKEYS:
         only = keys[0]
-        plain = only.keyword is None and only.keynum is None and not only.unknown
-        if plain and only.index == 1 and only.last == 0:
-            return FIRST
+        # A finder beside such flags says the flags of a key, which is where it is.
+        plain = spec.key_finder is None or "variable_flags" in only.flags
+        plain = plain and only.keyword is None and only.keynum is None and not only.unknown
+        if plain and only.index == 1:
+            if only.last == 0:
+                return FIRST
+            if only.last == -1 and only.limit == 0 and only.step <= 2:
+                return EACH if only.step == 1 else PAIRS
     return SPECIFIED

@@ -77,12 +77,8 @@ class Expiration(Component):
 
     def _is_wanted(self) -> bool:
         """Whether there is anything that expires, or a figure about it that is to fade."""
-        if self.stale > FADED:
-            return True
-        for db in self.engine.keyspace.databases:
-            if db.volatile or db.average_ttl:
-                return True
-        return False
+        databases = self.engine.keyspace.databases
+        return self.stale > FADED or any(db.volatile or db.average_ttl for db in databases)
 
     async def run(self) -> None:
         """Cycle after cycle."""

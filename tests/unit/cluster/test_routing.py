@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cluster import Cluster
+from cluster.routing import EACH, FIRST, NO_KEYS, PAIRS, SPECIFIED, find_kind
 from cluster.slots import key_slot
 from cluster.state import FAIL, MASTER, MIGRATE_TO, Node
 from node.component import find_component
@@ -237,3 +238,22 @@ def test_failing_owners_and_health(node: ClusterNode) -> None:
     machine.failures.judge()
     machine.failures.judge()
     assert not node.state.up
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("get", FIRST),
+        ("set", FIRST),  # although a finder says whether it reads
+        ("del", EACH),
+        ("mget", EACH),
+        ("mset", PAIRS),
+        ("blpop", SPECIFIED),
+        ("sort", SPECIFIED),
+        ("ping", NO_KEYS),
+    ],
+)
+def test_what_is_usual_is_decided_without_looking_up_positions(
+    node: ClusterNode, name: str, kind: int
+) -> None:
+    assert find_kind(node.engine.commands[name.encode()]) == kind
