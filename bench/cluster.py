@@ -357,8 +357,8 @@ class Shard:
         self.replica.await_ready()
         wait_until(lambda: self.replica.is_synchronized, "a replica", PATIENCE)
         name = self.replica.id.encode()
-        for member in (self.master, *self._others):
-            wait_until(lambda member=member: _is_well(member, name), "a whole cluster", PATIENCE)
+        others = (self.master, *self._others)
+        wait_until(lambda: all(_is_well(one, name) for one in others), "a whole cluster", PATIENCE)
 
 
 def _is_well(member: Member, name: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from tests.replicas import wait_until
@@ -49,7 +50,6 @@ class Member(Server):
         lines = _text(self.do(*command)).splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
-    @property
     def is_up(self) -> bool:
         """Whether it takes the cluster to be up."""
         return self.fields("CLUSTER", "INFO")["cluster_state"] == "ok"
@@ -109,8 +109,8 @@ def _form(members: list[Member], shares: Sequence[int]) -> None:
         members[0].do("CLUSTER", "MEET", "127.0.0.1", member.port, member.bus_port)
     names = [member.id for member in members]
     for member in members:
-        wait_until(lambda member=member: member.knows(names), "a meeting", PATIENCE)
-        wait_until(lambda member=member: member.is_up, "a cluster that is up", PATIENCE)
+        wait_until(partial(member.knows, names), "a meeting", PATIENCE)
+        wait_until(member.is_up, "a cluster that is up", PATIENCE)
 
 
 def _free_ports(count: int) -> list[int]:

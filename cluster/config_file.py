@@ -212,7 +212,9 @@ class ConfigFile:
         self._files = files
         self._lock = threading.Lock()
         self._descriptor = -1
-        self._saved = 0  # the number of the newest content that has been written
+        # The numbers of the newest content that has been written, and that is on disk.
+        self._saved = 0
+        self._flushed = 0
 
     def open(self) -> bytes:
         """Lock the file, made where there is none, and read it. Raises Locked, OSError."""
@@ -238,6 +240,10 @@ class ConfigFile:
         """
         with self._lock:
             if number <= self._saved:
+                if flush and number > self._flushed:
+                    # What is in the file is newer, and may not be on disk.
+                    self._files.fsync(self._descriptor)
+                    self._sync_folder()
                 return
             aside = f"{self.path}.tmp-{os.getpid()}-{number}"
             descriptor = self._files.create(aside)
@@ -258,7 +264,11 @@ class ConfigFile:
             if old >= 0:
                 self._files.close(old)
             if flush:
-                self._files.sync_folder(str(Path(self.path).parent))
+                self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        self._files.sync_folder(str(Path(self.path).parent))
+        self._flushed = self._saved
 
     def close(self) -> None:
         """Give the file free."""

@@ -139,3 +139,34 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["nodes.conf"]
     failing.close()
+
+
+class CountingFiles(Files):
+    """Counts what waits for the disk."""
+
+    __slots__ = ("flushes",)
+
+    def __init__(self) -> None:
+        self.flushes = 0
+
+    def fsync(self, descriptor: int) -> None:
+        self.flushes += 1
+        super().fsync(descriptor)
+
+
+def test_what_was_written_without_a_flush_is_flushed_by_the_next_one(tmp_path: Path) -> None:
+    files = CountingFiles()
+    path = tmp_path / "nodes.conf"
+    file = ConfigFile(str(path), files)
+    file.open()
+    file.save(b"one", 1)
+    flushed = files.flushes
+    file.save(b"three", 3, flush=False)
+    assert path.read_bytes() == b"three"
+    assert files.flushes == flushed
+    file.save(b"two", 2)  # from a thread that comes late: whoever waits for it has more
+    assert path.read_bytes() == b"three"
+    assert files.flushes == 2 * flushed
+    file.save(b"three", 3)
+    assert files.flushes == 2 * flushed
+    file.close()
