@@ -374,14 +374,17 @@ class ClusterCommands(Component):
     def _collect_info(self) -> list[tuple[str, object]]:
         cluster = self._mode
         state = cluster.state
-        owners = [owner for owner in state.owners if owner is not None]
-        failed = sum(owner.flags & FAIL != 0 for owner in owners)
-        suspect = sum(owner.flags & PFAIL != 0 for owner in owners)
+        failed = suspect = 0
+        for node in state.nodes.values():
+            if node.flags & FAIL:
+                failed += node.slot_count
+            elif node.flags & PFAIL:
+                suspect += node.slot_count
         head = state.myself.master or state.myself
         fields: list[tuple[str, object]] = [
             ("cluster_state", "ok" if state.up else "fail"),
-            ("cluster_slots_assigned", len(owners)),
-            ("cluster_slots_ok", len(owners) - failed - suspect),
+            ("cluster_slots_assigned", state.assigned),
+            ("cluster_slots_ok", state.assigned - failed - suspect),
             ("cluster_slots_pfail", suspect),
             ("cluster_slots_fail", failed),
             ("cluster_known_nodes", len(state.nodes)),

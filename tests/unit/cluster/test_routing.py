@@ -10,7 +10,7 @@ import pytest
 from cluster.cluster import Cluster
 from cluster.routing import EACH, FIRST, NO_KEYS, PAIRS, SPECIFIED, find_kind
 from cluster.slots import key_slot
-from cluster.state import FAIL, MASTER, MIGRATE_TO, Node
+from cluster.state import FAIL, MASTER, MIGRATE_TO, PFAIL, Node
 from node.component import find_component
 from tests.inprocess import LocalClient, LocalServer
 from tests.wire import NULL_BULK, OK, QUEUED, Error, Reply
@@ -257,3 +257,25 @@ def test_what_is_usual_is_decided_without_looking_up_positions(
     node: ClusterNode, name: str, kind: int
 ) -> None:
     assert find_kind(node.engine.commands[name.encode()]) == kind
+
+
+@pytest.mark.parametrize(
+    ("flags", "ok", "suspect", "failed"),
+    [
+        (0, 16384, 0, 0),
+        (PFAIL, 8192, 8192, 0),
+        (FAIL, 8192, 0, 8192),
+        (FAIL | PFAIL, 8192, 0, 8192),
+    ],
+)
+def test_cluster_info_counts_the_slots_of_nodes_that_fail(
+    node: ClusterNode, client: LocalClient, flags: int, ok: int, suspect: int, failed: int
+) -> None:
+    node.other.flags |= flags
+    text = client("CLUSTER", "INFO")
+    assert isinstance(text, bytes)
+    fields = dict(line.split(":") for line in text.decode().splitlines())
+    assert fields["cluster_slots_assigned"] == "16384"
+    assert fields["cluster_slots_ok"] == str(ok)
+    assert fields["cluster_slots_pfail"] == str(suspect)
+    assert fields["cluster_slots_fail"] == str(failed)
