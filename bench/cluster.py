@@ -40,7 +40,7 @@ CHECKED: Final = 0.90  # of a Redis node's requests/s
 MOVED: Final = 0.5  # of Redis's keys/s
 LATER: Final = 0.5  # s more than Redis
 
-RESHARD_SLOTS: Final = 2000
+KEYS_EACH: Final = 100  # keys in a slot that moves
 RESHARD_SECONDS: Final = 300.0
 LOAD_PAUSE: Final = 0.002  # s between two requests of the light load
 NODE_TIMEOUT: Final = 2000  # ms, where masters are killed
@@ -142,11 +142,10 @@ class LightLoad:
     many there were and ``longest`` what the slowest took, redirections included, in ms.
     """
 
-    def __init__(self, members: Sequence[Member], tags: Sequence[bytes], each: int) -> None:
+    def __init__(self, members: Sequence[Member], tags: Sequence[bytes]) -> None:
         self.requests = 0
         self.longest = 0.0
         self._tags = tags
-        self._each = each
         self._clients = {member.port: member.connect(timeout=PATIENCE) for member in members}
         self._first = members[0].port
         self._where: dict[bytes, int] = {}
@@ -171,7 +170,7 @@ class LightLoad:
         try:
             while not self._stop.wait(LOAD_PAUSE):
                 tag = draw.choice(self._tags)
-                key = _key(tag, draw.randrange(self._each))
+                key = _key(tag, draw.randrange(KEYS_EACH))
                 words = [b"GET", key] if draw.random() < 0.5 else [b"SET", key, b"written again"]
                 started = time.perf_counter()
                 self._ask(tag, words)
@@ -223,34 +222,35 @@ def _tags(count: int) -> list[bytes]:
 def _reshard(commands: Commands, keys: int) -> list[Duel]:
     """All slots of one master, with all the keys, to another and back, under a light load."""
     tool = _find_tool(commands[0])
+    slots = keys // KEYS_EACH
+    tags = _tags(slots)
     by_redis: list[list[float]] = []
     waits: list[float] = []
     by_tool: list[float] = []
     for name, command in zip(("bench-ours", "bench"), commands, strict=True):
-        shares = (RESHARD_SLOTS, 0, SLOTS - RESHARD_SLOTS)
+        shares = (slots, 0, SLOTS - slots)
         # A master that has lost its last slot is to stay one.
         keep = ("--cluster-allow-replica-migration", "no")
         with running(command, shares, *keep, name=name) as members:
             one, other, _ = members
-            tags = _tags(RESHARD_SLOTS)
-            each = keys // len(tags)
             with one.connect(timeout=PATIENCE) as client:
-                fill(client, _small_keys(tags, each))
+                fill(client, _small_keys(tags))
             ours = command is commands[0]
-            moved = each * len(tags)
-            with LightLoad(members, tags, each) as load:
-                rates = [moved / _by_redis_cli(one, other), moved / _by_redis_cli(other, one)]
-            _check(one, moved)
+            with LightLoad(members, tags) as load:
+                rates = [
+                    keys / _by_redis_cli(*pair, slots) for pair in ((one, other), (other, one))
+                ]
+            _check(one, keys)
             by_redis.append(rates)
             waits.append(load.longest)
             if ours and tool is not None:
-                with LightLoad(members, tags, each) as load:
+                with LightLoad(members, tags) as load:
                     by_tool = [
-                        moved / _by_tool(tool, *pair) for pair in ((one, other), (other, one))
+                        keys / _by_tool(tool, *pair, slots) for pair in ((one, other), (other, one))
                     ]
-                _check(one, moved)
+                _check(one, keys)
                 waits.insert(0, load.longest)
-    what = f"reshard of {keys:,} small keys in {RESHARD_SLOTS:,} slots"
+    what = f"reshard of {keys:,} small keys in {slots:,} slots"
     rate = [statistics.mean(rates) for rates in by_redis]
     duels = [
         Duel(f"{what}, redis-cli", "/s", rate[0], rate[1], MOVED, least=True),
@@ -264,9 +264,9 @@ def _reshard(commands: Commands, keys: int) -> list[Duel]:
     return duels
 
 
-def _small_keys(tags: Sequence[bytes], each: int) -> Iterator[list[bytes]]:
+def _small_keys(tags: Sequence[bytes]) -> Iterator[list[bytes]]:
     for tag in tags:
-        for number in range(each):
+        for number in range(KEYS_EACH):
             yield [b"SET", _key(tag, number), b"value:%08d" % number]
 
 
@@ -275,19 +275,19 @@ def _check(member: Member, keys: int) -> None:
         raise RuntimeError("not all keys have been moved")
 
 
-def _by_redis_cli(source: Member, target: Member) -> float:
+def _by_redis_cli(source: Member, target: Member, slots: int) -> float:
     """Seconds of ``redis-cli --cluster reshard`` of all slots of ``source``."""
     program = shutil.which("redis-cli")
     if program is None:
         raise RuntimeError("redis-cli is needed (Debian: apt-get install redis-tools)")
     words = ["--cluster", "reshard", f"127.0.0.1:{source.port}", "--cluster-yes"]
     words += ["--cluster-from", source.id, "--cluster-to", target.id]
-    return _run([program, *words, "--cluster-slots", str(RESHARD_SLOTS)], source, target)
+    return _run([program, *words, "--cluster-slots", str(slots)], source, target)
 
 
-def _by_tool(tool: list[str], source: Member, target: Member) -> float:
+def _by_tool(tool: list[str], source: Member, target: Member, slots: int) -> float:
     """Seconds of ``sentrio cluster reshard`` of all slots of ``source``."""
-    words = ["reshard", f"127.0.0.1:{source.port}", "--yes", "--slots", f"0-{RESHARD_SLOTS - 1}"]
+    words = ["reshard", f"127.0.0.1:{source.port}", "--yes", "--slots", f"0-{slots - 1}"]
     return _run([*tool, *words, "--from", source.id, "--to", target.id], source, target)
 
 
