@@ -46,6 +46,8 @@ FLAGS: Final = {
     "noflags": 0,
 }
 
+MOST_REPLACED: Final = 100
+
 
 class Corrupt(ValueError):
     """The file is none of a cluster; the text names the line and the reason."""
@@ -215,6 +217,9 @@ class ConfigFile:
         # The numbers of the newest content that has been written, and that is on disk.
         self._saved = 0
         self._flushed = 0
+        # Closing a file that has lost its name frees its blocks, which takes longer than writing
+        # the next one: left to who waits for the disk anyway.
+        self._replaced: list[int] = []
 
     def open(self) -> bytes:
         """Lock the file, made where there is none, and read it. Raises Locked, OSError."""
@@ -258,20 +263,25 @@ class ConfigFile:
                 with contextlib.suppress(OSError):
                     self._files.remove(aside)
                 raise
-            old = self._descriptor
+            if self._descriptor >= 0:
+                self._replaced.append(self._descriptor)
+            if len(self._replaced) > MOST_REPLACED:
+                self._files.close(self._replaced.pop())
             self._descriptor = descriptor
             self._saved = number
-            if old >= 0:
-                self._files.close(old)
             if flush:
                 self._sync_folder()
 
     def _sync_folder(self) -> None:
+        while self._replaced:
+            self._files.close(self._replaced.pop())
         self._files.sync_folder(str(Path(self.path).parent))
         self._flushed = self._saved
 
     def close(self) -> None:
         """Give the file free."""
+        while self._replaced:
+            self._files.close(self._replaced.pop())
         if self._descriptor >= 0:
             self._files.close(self._descriptor)
             self._descriptor = -1
