@@ -16,9 +16,9 @@ from typing import Final
 
 import pytest
 
-from tests.formations import OURS, REAL, Cluster, ClusterNode
 from tests.conftest import require_oracle
 from tests.differential.cluster_scripts import ALONE, ASKING, MIGRATION, REPLICA
+from tests.formations import OURS, REAL, Cluster, ClusterNode
 from tests.wire import Client, Map, Reply, Verbatim, render
 
 NOBODY: Final = "f" * 40

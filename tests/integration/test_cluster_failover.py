@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.formations import OURS, REAL, Cluster, ClusterNode
 from tests.conftest import require_oracle
+from tests.formations import OURS, REAL, Cluster, ClusterNode
 from tests.wire import OK, Client, Closed, Error
 
 KEY = "foo"  # slot 12182

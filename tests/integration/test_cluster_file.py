@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.formations import OURS, REAL, Cluster, ClusterNode
 from tests.conftest import require_oracle
+from tests.formations import OURS, REAL, Cluster, ClusterNode
 from tests.replicas import wait_until
 from tests.servers import node_command
 from tests.wire import OK

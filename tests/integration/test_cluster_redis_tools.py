@@ -13,8 +13,8 @@ import redis
 import redis.asyncio
 from redis.cluster import LoadBalancingStrategy, RedisCluster
 
-from tests.formations import OURS, Cluster, ClusterNode
 from tests.conftest import StartServer, require_program
+from tests.formations import OURS, Cluster, ClusterNode
 from tests.wire import OK
 
 KEYS = 300

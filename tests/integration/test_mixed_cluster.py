@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.formations import LIMIT, OURS, REAL, SLOTS, Cluster, ClusterNode, connected
 from tests.conftest import require_oracle
+from tests.formations import LIMIT, OURS, REAL, SLOTS, Cluster, ClusterNode, connected
 from tests.wire import OK, PONG, Error, Reply, render
 
 
