@@ -234,7 +234,7 @@ def test_nodes_come_and_go(cluster: Cluster) -> None:
             *("--cluster-slots", "60"),
         )
         cluster.await_agreement()
-        assert slot_count(new) in (59, 60)  # what it rounds off is nobody's
+        assert slot_count(new) in range(57, 61)  # what it rounds off is nobody's
         with connect(cluster) as client:
             verify(client)
         assert "is not empty" in manage("del-node", address(cluster[0]), new.id, code=1)
