@@ -111,6 +111,7 @@ class Cluster(Component, Outside):
     def _load(self) -> State:
         """What the file says, or a cluster of this node alone. Raises ConfigFileError."""
         name = self._config.text("cluster-config-file")
+        random = self.engine.keyspace.random
         try:
             content = self.file.open()
         except Locked:
@@ -133,8 +134,11 @@ class Cluster(Component, Outside):
                 )
                 raise ConfigFileError("The cluster configuration file is corrupt") from None
             self._log.notice(f"Node configuration loaded, I'm {state.myself.name}")
+            for node in state.masters():
+                if not node.shard:  # the file of a 7.0 node
+                    for member in state.shard_of(node):
+                        member.shard = node.shard = node.shard or draw_name(random)
             return state
-        random = self.engine.keyspace.random
         myself = Node(draw_name(random), MYSELF | MASTER, self.now())
         self._log.notice(f"No cluster configuration found, I'm {myself.name}")
         state = State(myself)

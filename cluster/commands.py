@@ -17,7 +17,7 @@ from cluster.routing import ENDPOINT_HOSTNAME, ENDPOINT_IP, ENDPOINT_UNKNOWN, Ro
 from cluster.slots import SLOTS, key_slot, slot_index
 from cluster.state import FAIL, PFAIL, Node
 from node.command import Group
-from node.commands.arguments import SYNTAX_ERROR, integer
+from node.commands.arguments import SYNTAX_ERROR, integer, subcommand_error
 from node.component import Component
 from node.resp import OK, Map, Reply, ReplyError, Status, Verbatim
 from node.session import Session
@@ -34,6 +34,7 @@ DISABLED: Final = b"ERR This instance has cluster support disabled"
 BAD_SLOT: Final = b"ERR Invalid or out of range slot"
 LARGEST_PORT: Final = 65535
 ADMIN: Final = "admin stale no_async_loading"
+ADMIN_LOOK: Final = "admin stale"
 STALE: Final = "stale"
 
 HELP: Final = (
@@ -110,6 +111,10 @@ class ClusterCommands(Component):
     def installed(self) -> None:
         if self._cluster is not None:
             restrict_commands(self.engine)
+            return
+        for command in self.engine.all_commands():
+            if command.spec.group == GROUP.name:
+                command.handler = _refuse
 
     @property
     def _mode(self) -> Cluster:
@@ -146,7 +151,8 @@ class ClusterCommands(Component):
     def asking(self, ctx: Session, argv: list[bytes]) -> Reply:
         """OK."""
         self._mode  # noqa: B018 raises
-        ctx.asking = True
+        if not ctx.in_exec:
+            ctx.asking = True
         return OK
 
     @GROUP.command(
@@ -276,7 +282,7 @@ class ClusterCommands(Component):
     @GROUP.command(
         "cluster|replicas",
         3,
-        ADMIN,
+        ADMIN_LOOK,
         since="5.0.0",
         complexity="O(N) where N is the number of replicas.",
         summary="Describes the replicas of a master.",
@@ -294,7 +300,7 @@ class ClusterCommands(Component):
     @GROUP.command(
         "cluster|slaves",
         3,
-        ADMIN,
+        ADMIN_LOOK,
         since="3.0.0",
         complexity="O(N) where N is the number of replicas.",
         summary="Describes the replicas of a master.",
@@ -311,7 +317,7 @@ class ClusterCommands(Component):
     @GROUP.command(
         "cluster|count-failure-reports",
         3,
-        ADMIN,
+        ADMIN_LOOK,
         since="3.0.0",
         complexity="O(N) where N is the number of failure reports",
         summary="Counts who says that a node fails.",
@@ -482,7 +488,7 @@ class ClusterCommands(Component):
         if node.tls_port:
             items += [b"tls-port", node.tls_port]
         endpoint = self._endpoint(node)
-        items += [b"ip", node.ip.encode(), b"endpoint", endpoint]
+        items += [b"ip", node.ip.encode(), b"endpoint", endpoint or b""]
         if node.hostname:
             items += [b"hostname", node.hostname.encode()]
         offset = self._offset_of(node)
@@ -611,7 +617,7 @@ class ClusterCommands(Component):
         """OK."""
         state = self._mode.state
         if state.myself.is_replica:
-            raise ReplyError(b"ERR You can use SETSLOT only with masters.")
+            raise ReplyError(b"ERR Please use SETSLOT only with masters.")
         epoch = state.current_epoch
         slot = _parse_slot(argv[2])
         action = argv[3].lower()
@@ -681,7 +687,7 @@ class ClusterCommands(Component):
         """OK at once; whether there is a node turns out later."""
         cluster = self._mode
         if len(argv) > 5:
-            raise ReplyError(b"ERR wrong number of arguments for 'cluster|meet' command")
+            raise subcommand_error(argv)
         port = parse_integer(argv[3])
         if port is None:
             raise ReplyError(b"ERR Invalid base port specified: %b" % argv[3])
@@ -693,6 +699,8 @@ class ClusterCommands(Component):
         assert bus_port is not None
         refusal = ReplyError(b"ERR Invalid node address specified: %b:%b" % (argv[2], argv[3]))
         try:
+            if b"%" in argv[2]:
+                raise ValueError("a scope")
             ip = str(ipaddress.ip_address(argv[2].decode("latin-1")))
         except ValueError:
             raise refusal from None
@@ -767,7 +775,7 @@ class ClusterCommands(Component):
         cluster = self._mode
         machine = cluster.machine
         if len(argv) > 3:
-            raise ReplyError(b"ERR wrong number of arguments for 'cluster|failover' command")
+            raise subcommand_error(argv)
         word = argv[2].lower() if len(argv) == 3 else b""
         if word not in (b"", b"force", b"takeover"):
             raise ReplyError(SYNTAX_ERROR)
@@ -805,7 +813,7 @@ class ClusterCommands(Component):
         cluster = self._mode
         machine = cluster.machine
         if len(argv) > 3:
-            raise ReplyError(b"ERR wrong number of arguments for 'cluster|reset' command")
+            raise subcommand_error(argv)
         word = argv[2].lower() if len(argv) == 3 else b"soft"
         if word not in (b"hard", b"soft"):
             raise ReplyError(SYNTAX_ERROR)
@@ -896,6 +904,10 @@ class ClusterCommands(Component):
         return [Status(line.encode()) for line in HELP]
 
 
+def _refuse(ctx: Session, argv: list[bytes]) -> Reply:
+    raise ReplyError(DISABLED)
+
+
 def _parse_slot(argument: bytes) -> int:
     slot = parse_integer(argument)
     if slot is None or not 0 <= slot < SLOTS:
@@ -910,7 +922,8 @@ def _parse_slots(arguments: Sequence[bytes]) -> list[int]:
 def _parse_ranges(argv: list[bytes]) -> list[int]:
     """The slots of pairs of bounds, after the subcommand's name."""
     if len(argv) % 2:
-        raise ReplyError(b"ERR wrong number of arguments for '%b' command" % argv[0].lower())
+        name = b"cluster|" + argv[1].lower()
+        raise ReplyError(b"ERR wrong number of arguments for '%b' command" % name)
     slots: list[int] = []
     for i in range(2, len(argv), 2):
         first = _parse_slot(argv[i])

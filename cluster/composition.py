@@ -12,6 +12,7 @@ from cluster.cluster import Cluster
 from cluster.commands import ENDPOINTS, ClusterCommands
 from cluster.routing import Router
 from node.commands.info import Information
+from node.commands.memory import Memory
 from node.component import Component, find_component
 from node.connection import Connections
 from node.engine import STAGE_ROUTE
@@ -49,4 +50,8 @@ def install_cluster(server: Server, components: Sequence[Component]) -> list[Com
     information = find_component(components, Information)
     information.mode = "cluster"
     information.cluster_enabled = True
+    # One link each way to each other node, as Redis counts them.
+    information.count_cluster_links = lambda: 2 * (len(cluster.state.nodes) - 1)
+    memory = find_component(components, Memory)
+    memory.measure_cluster_links = lambda: cluster.bus.memory
     return [cluster, ClusterCommands(engine, cluster, router)]

@@ -55,6 +55,12 @@ class Election:
 
     # The side of the replica.
 
+    def reset(self) -> None:
+        """Whatever election there was is over: the next one need not wait for its time."""
+        self._starts_at = NEVER
+        self._asked = False
+        self._votes.clear()
+
     def advance(self) -> None:
         """Do what is next, if there is anything to do."""
         machine = self._machine
@@ -110,8 +116,7 @@ class Election:
         """Set a time for the election."""
         machine = self._machine
         now = machine.now
-        self._asked = False
-        self._votes.clear()
+        self.reset()
         self._rank = self._find_rank()
         wait = FIXED_DELAY_MS + int(machine.random.random() * RANDOM_DELAY_MS)
         self._starts_at = now + wait + self._rank * RANK_DELAY_MS
@@ -181,7 +186,6 @@ class Election:
             myself.config_epoch = self._epoch
             machine.log("notice", f"configEpoch set to {self._epoch} after successful failover")
         self.won_epoch = self._epoch
-        self._votes.clear()
         machine.take_over()
 
     def _explain(self, reason: str) -> None:

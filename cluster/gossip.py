@@ -81,6 +81,7 @@ class GossipProtocol:
         """Connect to an address whose node's name is not known yet."""
         machine = self._machine
         node = Node(draw_name(machine.random), flags, machine.now)
+        node.shard = draw_name(machine.random)  # until it tells, which a 7.0 node never does
         node.ip = ip
         node.port = port
         node.bus_port = bus_port
@@ -464,6 +465,7 @@ class GossipProtocol:
         node = Node(entry.name, flags & ~MIGRATE_TO, self._machine.now)
         if flags & MASTER and flags & REPLICA:
             node.flags &= ~REPLICA
+        node.shard = draw_name(self._machine.random)
         node.ip = entry.ip
         node.port = entry.port
         node.bus_port = entry.bus_port
@@ -482,9 +484,9 @@ class GossipProtocol:
                 machine.remove(node)
         if state.find(sender.name) is not sender:
             return  # it is itself the one to be forgotten
-        if packet.hostname is None and packet.shard is None:
-            if not packet.says & message.SAYS_EXTENSIONS:
-                return
+        unsaid = packet.hostname is None and packet.shard is None
+        if unsaid and packet.says & message.SAYS_EXTENSIONS:
+            return  # it does not know yet that this node understands extensions
         hostname = packet.hostname or ""
         if sender.hostname != hostname:
             sender.hostname = hostname

@@ -55,6 +55,7 @@ class Handover:
         machine = self._machine
         machine.now = now
         self.reset()
+        machine.election.reset()
         self._ends_at = now + LIMIT_MS
         if force:
             machine.log("notice", "Forced failover user request accepted.")

@@ -360,6 +360,7 @@ class Machine:
         self.save()
         self.gossip.tell_all()
         self.handover.reset()
+        self.election.reset()
 
     def bump_epoch(self) -> bool:
         """Take an epoch larger than all that are known, without asking anybody; False: had it.

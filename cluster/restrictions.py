@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from node.command import Command
 from node.resp import Reply, ReplyError
 from node.session import Session
+from node.values.number import parse_integer
 
 if TYPE_CHECKING:
     from node.engine import Engine
@@ -53,7 +54,7 @@ def _check_first(command: Command, check: Check) -> None:
 
 
 def _check_select(argv: list[bytes]) -> None:
-    if argv[1].strip() != b"0":
+    if parse_integer(argv[1]):  # what is no number is refused as such
         raise ReplyError(b"ERR SELECT is not allowed in cluster mode")
 
 
@@ -70,10 +71,10 @@ def _check_sort(argv: list[bytes]) -> None:
         word = argv[i].lower()
         if word == b"by" and i + 1 < len(argv):
             if b"*" in argv[i + 1]:
-                raise ReplyError(b"ERR BY option of SORT denied in cluster mode.")
+                raise ReplyError(b"ERR BY option of SORT denied in Cluster mode.")
             i += 1
         elif word == b"get" and i + 1 < len(argv):
-            raise ReplyError(b"ERR GET option of SORT denied in cluster mode.")
+            raise ReplyError(b"ERR GET option of SORT denied in Cluster mode.")
         elif word == b"limit":
             i += 2
         elif word == b"store":

@@ -66,7 +66,7 @@ class Router:
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """None where the request may be executed here, otherwise the answer instead."""
         asking = session.asking
-        if asking and command.name != b"asking":
+        if asking and _ends_asking(session, command.name):
             session.asking = False
         kind = self._kinds.get(command, -1)
         if kind < 0:
@@ -236,6 +236,13 @@ class Router:
                 error = DOWN
             if error is not None:
                 blocking.unblock(wait.session, error.text)
+
+
+def _ends_asking(session: Session, name: bytes) -> bool:
+    """Whether ASKING is over with this command: it holds for the next one, or a transaction."""
+    if session.queue is None:
+        return name not in (b"asking", b"multi")
+    return name in (b"exec", b"discard")
 
 
 # Stands for "execute it here".

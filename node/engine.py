@@ -518,6 +518,8 @@ class Engine:
         return refusal
 
     def _reject(self, session: Session, command: Command | None, refusal: Reply) -> None:
+        if session.queue is None:
+            session.asking = False
         self.reply(session, self._refuse(session, command, refusal))
 
     def reply(self, session: Session, reply: Reply) -> None:

@@ -232,7 +232,7 @@ def find_keys(argv: Sequence[bytes]) -> list[tuple[int, tuple[str, ...]]]:
     while at < len(argv):
         option = argv[at].upper()
         if option == b"KEYS":
-            if argv[3]:
+            if argv[3] or at + 1 == len(argv):
                 break
             return [(position, flags) for position in range(at + 1, len(argv))]
         at += 1 + OPTIONS.get(option, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.command import Command, Group
@@ -40,6 +40,7 @@ class Information(Component):
         self.run_id = _random_id(server)
         self.mode = "standalone"
         self.cluster_enabled = False
+        self.count_cluster_links: Callable[[], int] = int
         self._commands = Rate()
         self._input = Rate()
         self._output = Rate()
@@ -161,7 +162,7 @@ class Information(Component):
         blocking = engine.blocking
         return [
             ("connected_clients", sum(1 for s in sessions if s.fd >= 0)),
-            ("cluster_connections", 0),
+            ("cluster_connections", self.count_cluster_links()),
             ("maxclients", self._config.integer("maxclients")),
             ("client_recent_max_input_buffer", max((s.query_size for s in sessions), default=0)),
             ("client_recent_max_output_buffer", max((s.out_size for s in sessions), default=0)),

@@ -6,7 +6,7 @@ for small keys are more than a real Redis takes. Shapes after ``memoryCommand`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.command import Group, key
@@ -62,6 +62,7 @@ class Memory(Component):
         super().__init__(server.engine)
         self._config = server.config
         self.peak = 0
+        self.measure_cluster_links: Callable[[], int] = int
         self._buffered = 0  # bytes of buffers, when last asked
 
     def groups(self) -> Sequence[Group]:
@@ -84,7 +85,8 @@ class Memory(Component):
     def _buffers(self) -> int:
         """Bytes held for clients and replicas."""
         engine = self.engine
-        return clients_memory(engine) + replicas_memory(engine) + sum(engine.command_log.kept())
+        total = clients_memory(engine) + replicas_memory(engine) + sum(engine.command_log.kept())
+        return total + self.measure_cluster_links()
 
     def overhead(self) -> int:
         """Bytes of :meth:`used` that are neither keys nor values."""
@@ -129,7 +131,7 @@ class Memory(Component):
             ("mem_total_replication_buffers", kept + lacked + queued),
             ("mem_clients_slaves", queued),
             ("mem_clients_normal", clients_memory(self.engine)),
-            ("mem_cluster_links", 0),
+            ("mem_cluster_links", self.measure_cluster_links()),
             ("mem_aof_buffer", waiting),
             ("mem_allocator", "pymalloc"),
             ("active_defrag_running", 0),
@@ -186,7 +188,7 @@ class Memory(Component):
             *(b"replication.backlog", self.engine.command_log.kept()[0]),
             *(b"clients.slaves", replicas_memory(self.engine)),
             *(b"clients.normal", clients_memory(self.engine)),
-            *(b"cluster.links", 0),
+            *(b"cluster.links", self.measure_cluster_links()),
             *(b"aof.buffer", self.engine.command_log.waiting()),
         ]
         for db in keyspace.databases:

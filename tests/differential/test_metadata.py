@@ -37,6 +37,9 @@ CHANGED: Final[dict[tuple[bytes, str], object]] = {
     # WITHSCORE.
     (b"zrank", "arity"): -3,
     (b"zrevrank", "arity"): -3,
+    # While the data are loaded clients may find out where else to go.
+    (b"cluster|shards", "flags"): [repr(flag) for flag in (b"loading", b"stale")],
+    (b"cluster|slots", "flags"): [repr(flag) for flag in (b"loading", b"stale")],
     # MSETNX cannot be split among shards, and what RANDOMKEY and SCAN find cannot be merged simply.
     (b"msetnx", "tips"): [],
     (b"randomkey", "tips"): [
@@ -52,7 +55,7 @@ CHANGED: Final[dict[tuple[bytes, str], object]] = {
 }
 
 # Commands and subcommands that came with 7.2.
-NEW: Final = frozenset({b"client|no-touch", b"client|setinfo", b"waitaof"})
+NEW: Final = frozenset({b"client|no-touch", b"client|setinfo", b"cluster|myshardid", b"waitaof"})
 
 # Subcommands of the real server that ours does not have.
 MISSING: Final = frozenset({b"client|getredir", b"client|tracking", b"client|trackinginfo"})

@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.differential.families import (
     bitmaps,
+    cluster,
     connection,
     dumps,
     hashes,
@@ -31,4 +32,5 @@ FAMILIES: Final[dict[str, list[Command]]] = {
     "connection": connection.COMMANDS,
     "snapshots": snapshots.COMMANDS,
     "replication": replication.COMMANDS,
+    "cluster": cluster.COMMANDS,
 }
