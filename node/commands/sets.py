@@ -289,7 +289,7 @@ def _pop_several(ctx: Session, argv: list[bytes]) -> Reply:
     else:
         kept = dict.fromkeys(value.sample_members(rng, size - count))
         members = [member for member in value.members() if member not in kept]
-        value = Set.from_members(value.limits, kept, min(value.form, LISTPACK))
+        value = Set.from_elements(value.limits, kept, min(value.form, LISTPACK))
         db.put(name, value, keep_ttl=True)
     db.changed(name, value, EVENT_SET, b"spop", count)
     for start in range(0, count, LOGGED_AT_ONCE):

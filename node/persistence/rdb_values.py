@@ -107,7 +107,7 @@ def set_of(limits: Limits, entries: list[bytes], form: int) -> Set:
     members = dict.fromkeys(entries)
     if len(members) != len(entries):
         raise ValueError("Duplicate set members detected")
-    return Set.from_members(limits, members, form)
+    return Set.from_elements(limits, members, form)
 
 
 def _sorted_set_of_texts(limits: Limits, entries: list[bytes]) -> SortedSet:

@@ -142,11 +142,13 @@ class Set(Collection):
 
     @staticmethod
     def from_members(limits: Limits, members: Iterable[bytes], form: int = INTSET) -> Set:
-        """Make a set of members, as if they were added to an empty one of an encoding in turn.
+        """Make a set of members, as if they were added to an empty one of an encoding in turn."""
+        # A dict of its own, even if it is given one: that may be another set's.
+        return Set.from_elements(limits, dict.fromkeys(members), form)
 
-        A dict with the members as keys is taken over.
-        """
-        elements = members if isinstance(members, dict) else dict.fromkeys(members)
+    @staticmethod
+    def from_elements(limits: Limits, elements: dict[bytes, None], form: int) -> Set:
+        """Make a set of the keys of a dict, as :meth:`from_members`.  Takes the dict over."""
         integers = 0  # before the first member that is none
         if form == INTSET and len(elements) <= max(
             limits.set_max_intset_entries, limits.set_max_listpack_entries

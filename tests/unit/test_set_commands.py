@@ -253,3 +253,45 @@ def test_nothing_is_kept_for_a_log_that_nobody_reads(
     session = server.connect().session
     session.propagate(b"SREM", b"key", b"member")
     assert session.effects == [[b"SREM", b"key", b"member"]]
+
+
+@pytest.mark.parametrize(
+    "members", [["1", "2", "3"], ["a", "b", "c"], [f"m{i}" for i in range(200)]]
+)
+@pytest.mark.parametrize(
+    "store",
+    [
+        "SUNIONSTORE copy set",
+        "SINTERSTORE copy set set",
+        "SDIFFSTORE copy set nothing",
+        "COPY set copy",
+        "ZUNIONSTORE copy 1 set",
+    ],
+)
+def test_what_is_stored_shares_nothing_with_its_source(
+    client: LocalClient, members: list[str], store: str
+) -> None:
+    client("SADD", "set", *members)
+    client(*store.split())
+    client("SREM", "set", members[0])
+    client("SADD", "set", "another")
+    if store.startswith("Z"):
+        assert client("ZSCORE", "copy", members[0]) == b"1"
+        assert client("ZCARD", "copy") == len(members)
+    else:
+        assert client("SMISMEMBER", "copy", members[0], "another") == [1, 0]
+        assert client("SCARD", "copy") == len(members)
+
+
+@pytest.mark.parametrize("store", ["ZUNIONSTORE copy 1 zset", "ZRANGESTORE copy zset 0 -1"])
+@pytest.mark.parametrize("size", [3, 300])
+def test_what_is_stored_shares_nothing_with_a_sorted_set(
+    client: LocalClient, size: int, store: str
+) -> None:
+    for i in range(size):
+        client("ZADD", "zset", i, f"m{i}")
+    client(*store.split())
+    client("ZREM", "zset", "m0")
+    client("ZADD", "zset", 7.5, "m1")
+    assert client("ZCARD", "copy") == size
+    assert client("ZSCORE", "copy", "m1") == b"1"

@@ -130,10 +130,12 @@ def test_a_slot_on_its_way_in(node: ClusterNode, client: LocalClient) -> None:
     assert client("GET", first) == moved(THEIRS)
     client("ASKING")
     assert client("MGET", first, second) == AGAIN
+    # And for one transaction.
     client("ASKING")
     client("MULTI")
-    assert client("SET", first, "2") == moved(THEIRS)
-    client("DISCARD")
+    assert client("SET", first, "1") == QUEUED
+    assert client("EXEC") == [OK]
+    assert client("GET", first) == moved(THEIRS)
     assert client("CLUSTER", "SETSLOT", slot, "NODE", node.state.myself.name) == OK
     assert client("GET", first) == b"1"
     assert node.state.myself.config_epoch == node.state.current_epoch > 0
@@ -203,8 +205,8 @@ def test_shard_channels_end_with_their_slot(node: ClusterNode, client: LocalClie
         (f"MOVE {MINE} 1", b"ERR MOVE is not allowed in cluster mode"),
         ("SWAPDB 0 1", b"ERR SWAPDB is not allowed in cluster mode"),
         ("REPLICAOF NO ONE", b"ERR REPLICAOF not allowed in cluster mode."),
-        (f"SORT {MINE} BY weight_*", b"ERR BY option of SORT denied in cluster mode."),
-        (f"SORT {MINE} GET data_*", b"ERR GET option of SORT denied in cluster mode."),
+        (f"SORT {MINE} BY weight_*", b"ERR BY option of SORT denied in Cluster mode."),
+        (f"SORT {MINE} GET data_*", b"ERR GET option of SORT denied in Cluster mode."),
         (
             f"COPY {MINE} {{{MINE}}}2 DB 1",
             b"ERR Copying to another database is not allowed in cluster mode",
