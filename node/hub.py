@@ -25,7 +25,6 @@ from collections.abc import Callable
 from typing import Final
 
 from node.engine import Engine
-from node.network import Network
 from node.poller import READABLE, WRITABLE, Poller
 from node.resp import RequestParser, encode_error
 from node.session import (
@@ -169,9 +168,11 @@ class Connection:
 
 
 class Hub:
-    """The clients of one server."""
+    """The clients of one server. The poller and both ends of the bell are the hub's from now on."""
 
-    def __init__(self, engine: Engine, network: Network) -> None:
+    def __init__(
+        self, engine: Engine, poller: Poller, bell: tuple[socket.socket, socket.socket]
+    ) -> None:
         self.engine = engine
         self.limits = Limits()
         self.statistics = Statistics()
@@ -186,7 +187,7 @@ class Hub:
         # Told about each new connection before its first request; False refuses it (the reason
         # must have been queued in the session's ``out``).
         self.greet: Callable[[Connection], bool] | None = None
-        self.poller: Poller = network.open_poller()
+        self.poller = poller
         self._listeners: dict[int, socket.socket] = {}
         # What the poller reported and has not been attended to yet.
         self._ready: list[tuple[int, int]] = []
@@ -196,7 +197,7 @@ class Hub:
         self._turn_end = 0  # monotonic nanoseconds
         self._rung = False
         # A byte in here wakes the loop when something is left to do that no socket tells of.
-        self._bell, self._bell_rope = network.pair()
+        self._bell, self._bell_rope = bell
         self.poller.register(self._bell.fileno(), READABLE)
 
     # Listening.

@@ -82,7 +82,7 @@ class Server:
         self.limits = Limits()
         keyspace = Keyspace(config.integer("databases"), self.limits)
         self.engine = Engine(config, clock, log, keyspace)
-        self.hub = Hub(self.engine, network)
+        self.hub = Hub(self.engine, network.open_poller(), network.pair())
         self.ports: list[int] = []
         self._listening = False
         # Run in order when the server goes down; one that raises ShutdownRefused keeps it up
