@@ -79,10 +79,19 @@ class ClusterNode(Server):
             return client(*arguments)
 
     def do(self, *arguments: str | bytes | int) -> Reply:
-        """One request that must not be answered by an error."""
-        reply = self.ask(*arguments)
-        assert not isinstance(reply, Error), (arguments, reply)
-        return reply
+        """One request that must not be answered by an error; while the node loads, it waits."""
+        replies: list[Reply] = []
+
+        def is_answered() -> bool:
+            reply = self.ask(*arguments)
+            if isinstance(reply, Error) and reply.text.startswith(b"LOADING"):
+                return False
+            replies.append(reply)
+            return True
+
+        wait_until(is_answered, f"an answer to {arguments}")
+        assert not isinstance(replies[0], Error), (arguments, replies[0])
+        return replies[0]
 
     @property
     def id(self) -> str:
