@@ -149,18 +149,25 @@ class Shipment:
         called again.
         """
         pieces: list[bytes] = []
-        if self._large is not None:
+        if self._has_begun_large():
             self._serialize_more(pieces)
             return pieces
         pieces.extend(self._preamble)
         self._preamble = []
         size = 0
         keys = self.keys
-        while self._at < len(keys) and size < PORTION and self._large is None:
+        while self._at < len(keys) and size < PORTION and not self._has_begun_large():
             key = keys[self._at]
             self._at += 1
             size += self._load_key(key, pieces)
         return [b"".join(pieces)] if pieces else pieces
+
+    def _has_begun_large(self) -> bool:
+        """Whether a large value is being serialized.
+
+        A method, since mypyc trusts that an attribute that was None still is, whatever was called.
+        """
+        return self._large is not None
 
     def _load_key(self, key: bytes, pieces: list[bytes]) -> int:
         """Append the request for a key; how many bytes it is. A large value is only begun."""
