@@ -8,7 +8,6 @@ which returns the microseconds and the task's name since it was last asked.
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from unittest import mock
 import trio
 
 import sentrio
+from cluster.composition import install_cluster
 from node.command import Group
 from node.component import Component
-from node.composition import compose
 from node.resp import Reply
 from node.server import Server
 from node.session import Session
@@ -95,10 +94,14 @@ def longest_run(client: Client) -> tuple[float, str]:
     return microseconds / 1000, name.decode()
 
 
+def extend(server: Server, components: Sequence[Component]) -> list[Component]:
+    """What is installed into a node, and the meter."""
+    return [*install_cluster(server, components), Meter(server)]
+
+
 def main() -> int:
     """Run the node."""
-    metered = functools.partial(compose, extend=lambda server, others: [Meter(server)])
-    with mock.patch.object(sentrio, "compose", metered):
+    with mock.patch.object(sentrio, "install_cluster", extend):
         return sentrio.run_node(sys.argv[1:])
 
 
