@@ -62,7 +62,7 @@ SLOT_BYTES: Final = 8
 POSITION_BITS: Final = 48
 SPAN: Final = 1 << POSITION_BITS
 LOW: Final = SPAN - 1
-REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def find_position(key: bytes) -> int:

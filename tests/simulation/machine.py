@@ -138,6 +138,9 @@ class SimulatedChild(Child):
         self._machine = machine
         self.playback: Playback | None = None
 
+    def check_parent(self) -> None:
+        """There is one process: a machine that is killed takes its child with it."""
+
     def start(
         self,
         kind: str,
