@@ -293,7 +293,6 @@ class GossipProtocol:
             sender.config_epoch = packet.config_epoch
             machine.save()
         sender.offset = packet.offset
-        sender.offset_at = machine.now
         if packet.says & message.SAYS_PAUSED:
             machine.handover.learn_offset(sender, packet.offset)
 

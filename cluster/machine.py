@@ -54,11 +54,6 @@ class Settings:
         self.allow_replica_migration = True
         self.require_full_coverage = True
         self.announce_ip = ""
-        self.port = 0  # what clients connect to
-        self.bus_port = 0
-        self.tls_port = 0
-        self.hostname = ""
-        self.human_name = ""
 
 
 class Link:
@@ -75,7 +70,6 @@ class Link:
         self.open = False
         self.peer = ""
         self.local = ""
-        self.sent_bytes = 0  # not sent yet
 
 
 class Outside:

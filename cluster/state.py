@@ -102,7 +102,6 @@ class Node:
         self.voted_at = 0  # when this node last voted for a replica of that master
         self.orphaned_at = 0
         self.offset = 0
-        self.offset_at = 0
         # Masters that say it fails, and when they last said so.
         self.reports: dict[Node, int] = {}
         self.link: Link | None = None  # the one that this node has opened

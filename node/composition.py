@@ -34,7 +34,7 @@ from node.commands.info import Information
 from node.commands.introspection import Introspection
 from node.commands.memory import Memory
 from node.commands.serving import Serving
-from node.component import Component
+from node.component import Component, find_component
 from node.config import Config
 from node.connection import Connections
 from node.debugging import Debugging
@@ -136,7 +136,7 @@ def _make_durable(server: Server, components: Sequence[Component], child: Child)
     loading = Loading(server, snapshots)
     log = AppendOnlyFile(server, child, loading)
     server.shutdown_hooks += [snapshots.stop_child, log.finish, snapshots.save_finally]
-    pause = next(component for component in components if isinstance(component, Pause))
+    pause = find_component(components, Pause)
     replication = Replication(server, child, snapshots, log, pause)
     for component in components:
         if isinstance(component, Debugging):
