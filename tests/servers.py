@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -10,7 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.installation import ROOT, installed_packages
@@ -20,6 +23,7 @@ from tests.wire import PONG, Client, Closed, Error
 PACKAGES = installed_packages()
 START_LIMIT = 30.0
 STOP_LIMIT = 15.0
+LOWEST_PORT, HIGHEST_PORT = 22000, 32000
 
 
 class StartFailure(Exception):
@@ -46,12 +50,36 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def free_port() -> int:
-    """A port on the loopback address that nobody listens on now."""
+def is_free(port: int) -> bool:
+    """Whether a port on the loopback address can be listened on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _find_ports() -> Iterator[int]:
+    """Free ports in random order, each once.
+
+    They lie below those that the kernel gives to outgoing connections (32768 and higher on Linux):
+    one of these may have any number before the server that is meant to listen there has begun, and
+    the kernel may name the same one twice to two that ask.
+    """
+    ports = list(range(LOWEST_PORT, HIGHEST_PORT + 1))
+    random.Random().shuffle(ports)
+    yield from filter(is_free, ports)
+
+
+_ports = _find_ports()
+_ports_lock = threading.Lock()
+
+
+def free_port() -> int:
+    """A port on the loopback address that nobody listens on now, another one at each call."""
+    with _ports_lock:
+        return next(_ports)
 
 
 class Server:

@@ -623,8 +623,8 @@ a2 CLUSTER SETSLOT 5061 STABLE
 a2 CONFIG SET cluster-announce-hostname ''
 b2 CONFIG SET cluster-preferred-endpoint-type ip
 a2 CONFIG SET cluster-preferred-endpoint-type ip
-b2 CLUSTER DELSLOTS 0
-b2 GET {06S}
+b2 CLUSTER DELSLOTS 16383
+b2 GET {6ZJ}
 b2 GET bar
 b2 GET foo
 b2 SPUBLISH foo 1
@@ -645,12 +645,12 @@ b3 SET foo 1
 b3 EXEC
 b3 MGET foo bar
 b3 GET bar
-b3 GET {06S}
+b3 GET {6ZJ}
 b3 BLPOP foo 1
 b3 CONFIG SET cluster-require-full-coverage no
 up
 b3 GET foo
-b3 GET {06S}
+b3 GET {6ZJ}
 b3 GET bar
 b3 CLUSTER INFO x
 """

@@ -19,7 +19,7 @@ from redis.cluster import RedisCluster
 
 from tests.conftest import require_oracle
 from tests.replicas import wait_until
-from tests.servers import environment, node_command
+from tests.servers import environment, is_free, node_command
 
 KINDS = os.environ.get("SENTRIO_CLUSTER_KINDS", "redis").split(",")
 LIMIT = 90.0
@@ -37,18 +37,9 @@ def free_ports(count: int) -> int:
     for _ in range(100):
         first = random.randrange(11000, 22000)
         with_buses = [first + n + far for n in range(count) for far in (0, 10000)]
-        if all(_is_free(port) for port in with_buses):
+        if all(is_free(port) for port in with_buses):
             return first
     raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 class Up:
