@@ -19,11 +19,12 @@ from redis.cluster import RedisCluster
 
 from tests.conftest import require_oracle
 from tests.replicas import wait_until
-from tests.servers import environment, is_free, node_command
+from tests.servers import LOWEST_PORT, environment, is_free, node_command
 
 KINDS = os.environ.get("SENTRIO_CLUSTER_KINDS", "redis").split(",")
 LIMIT = 90.0
 NODES = 6
+FAR = 10_000  # between a node's ports for clients and for the bus
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -35,8 +36,8 @@ def command(request: pytest.FixtureRequest) -> str:
 def free_ports(count: int) -> int:
     """The first of so many ports that are free, as are those of their buses."""
     for _ in range(100):
-        first = random.randrange(11000, 22000)
-        with_buses = [first + n + far for n in range(count) for far in (0, 10000)]
+        first = random.randrange(11000, LOWEST_PORT - FAR - count)
+        with_buses = [first + n + far for n in range(count) for far in (0, FAR)]
         if all(is_free(port) for port in with_buses):
             return first
     raise RuntimeError("no free ports")
