@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.conftest import require_oracle
-from tests.formations import LIMIT, OURS, REAL, SLOTS, Cluster, ClusterNode, connected
+from tests.formations import LIMIT, NODE_TIMEOUT, OURS, REAL, SLOTS, Cluster, ClusterNode, connected
 from tests.wire import OK, PONG, Error, Reply, render
 
 
@@ -306,9 +306,14 @@ def test_a_node_that_hangs_is_reported(mixed: Cluster) -> None:
 def test_restart_keeps_all_that_is_known(mixed: Cluster) -> None:
     before = {node.name: node.id for node in mixed.nodes}
     facts = sorted(row.fact for row in mixed[0].rows().values())
+    # However long a start takes, nobody is to take the place of the one that starts.
+    for node in mixed.nodes:
+        node.do("CONFIG", "SET", "cluster-node-timeout", 60_000)
     for node in (mixed[0], mixed[3]):
         node.restart()
     mixed.await_agreement()
+    for node in mixed.nodes:
+        node.do("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT)
     assert {node.name: node.id for node in mixed.nodes} == before
     assert sorted(row.fact for row in mixed[0].rows().values()) == facts
     total = sum(
