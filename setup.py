@@ -21,6 +21,7 @@ CORE = [
     "cluster/routing.py",
     "cluster/slots.py",
     "node/blocking.py",
+    "node/bucket.py",
     "node/command.py",
     "node/command_log.py",
     "node/commands/arguments.py",
@@ -38,6 +39,7 @@ CORE = [
     "node/commands/strings.py",
     "node/engine.py",
     "node/hub.py",
+    "node/key_index.py",
     "node/keyspace.py",
     "node/persistence/dataset.py",
     "node/persistence/aof_parser.py",
@@ -56,6 +58,7 @@ CORE = [
     "node/resp.py",
     "node/session.py",
     "node/shipment.py",
+    "node/trash.py",
     "node/values/*.py",
     "node/words.py",
 ]

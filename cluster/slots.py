@@ -16,7 +16,8 @@ from typing import Final
 
 from crcmod.predefined import mkPredefinedCrcFun
 
-from node.keyspace import Database, KeyIndex
+from node.key_index import KeyIndex
+from node.keyspace import Database
 from node.values.collection import measure_dict
 from node.values.elements import TABLE_BYTES
 from node.values.table import Table, is_spacious

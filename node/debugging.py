@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+from node.bucket import Bucket
 from node.command import Command, Group
 from node.commands.arguments import (
     NO_SUCH_KEY,
@@ -26,7 +27,7 @@ from node.component import Component
 from node.config.rewriting import rewrite_file
 from node.config.syntax import decode, parse_memory
 from node.connection import is_local
-from node.keyspace import Bucket, Database
+from node.keyspace import Database
 from node.resp import (
     OK,
     BigNumber,

@@ -304,6 +304,7 @@ class Engine:
         """Let all counters start from zero: CONFIG RESETSTAT."""
         self.statistics = EngineStatistics()
         self.keyspace.statistics = KeyspaceStatistics()
+        self.keyspace.trash.freed = 0
         for command in self.all_commands():
             command.reset_stats()
         for component in self.components:

@@ -182,7 +182,7 @@ class Eviction(Component):
     def used(self) -> int:
         """Bytes that count against maxmemory."""
         keyspace = self.engine.keyspace
-        return keyspace.used_memory - keyspace.trash_memory + self._buffers_memory
+        return keyspace.used_memory - keyspace.trash.memory + self._buffers_memory
 
     def tick(self, now_ns: int) -> None:
         """Clients' buffers are added up here, not for every command."""
@@ -211,7 +211,7 @@ class Eviction(Component):
     def guard(self, session: Session, command: Command, argv: list[bytes]) -> Reply:
         """Make room; refuse what would need more when there is none."""
         keyspace = self.engine.keyspace
-        used = keyspace.used_memory - keyspace.trash_memory + self._buffers_memory
+        used = keyspace.used_memory - keyspace.trash.memory + self._buffers_memory
         if used <= self.limit:
             if self.exceeded_since:
                 self._end_excess()

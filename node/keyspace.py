@@ -2,7 +2,8 @@
 
 A database is a list of *buckets* that grows by linear hashing on Python's keyed hash of the key:
 one bucket is split or merged at a time, so that no insertion ever stops the server for a rehash,
-and a bucket is small enough to be walked in one go. A bucket holds two dicts side by side:
+and a bucket is small enough to be walked in one go. A bucket (:mod:`node.bucket`) holds two dicts
+side by side:
 
 - ``entries``: key -> :class:`Entry`, the value and when it was last used, or how often,
 - ``deadlines``: key -> Unix milliseconds at which it expires; None while no key of the bucket does.
@@ -19,21 +20,26 @@ memory account, fails transactions that WATCH the key, and emits the keyspace ev
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import mypyc_attr
-
+from node.bucket import (
+    BUCKET_MEMORY,
+    DEADLINE_MEMORY,
+    ENTRY_MEMORY,
+    Bucket,
+    Entry,
+    Value,
+    object_memory,
+)
+from node.key_index import KeyIndex
+from node.trash import Trash
 from node.values.collection import Collection, Limits
-from node.values.string import memory as string_memory
 from node.values.table import is_spacious, nth_key, scan_buckets
 
 if TYPE_CHECKING:
     from node.blocking import Wait
     from node.session import Watch
-
-Value = bytes | bytearray | Collection
 
 # Classes of keyspace events (notify-keyspace-events), with Redis's bits.
 EVENT_KEYSPACE: Final = 1 << 0  # K
@@ -70,78 +76,6 @@ MOST_RESERVED: Final = 1 << 17
 # near this many entries, since the hash is keyed.
 LARGEST_BUCKET: Final = 192
 
-# What a key costs beside the key and value objects: its entry, and its place in the bucket's dict
-# at an average load. The account has the real size of that dict instead (``Bucket.room``).
-ENTRY_MEMORY: Final = 48
-PLACE_MEMORY: Final = 44
-DEADLINE_MEMORY: Final = 72
-# What a bucket costs beside its dicts' tables: itself, the dict's header, its place in the list.
-BUCKET_MEMORY: Final = 96
-
-# Collections with more elements than this are freed bit by bit (LAZYFREE_THRESHOLD).
-LAZY_FREE_SIZE: Final = 64
-
-
-def object_memory(value: Value) -> int:
-    """Bytes that CPython takes for ``value``."""
-    if isinstance(value, Collection):
-        return value.memory
-    return string_memory(value)
-
-
-@mypyc_attr(acyclic=True)
-class Entry:
-    """A key's value (``bytes``, ``bytearray`` or a ``Collection``) and its access clock.
-
-    The clock is that of LRU (seconds) or the counter of LFU (:meth:`Keyspace.lfu_used`).
-    """
-
-    __slots__ = ("value", "clock")
-
-    def __init__(self, value: Value, clock: int) -> None:
-        self.value = value
-        self.clock = clock
-
-
-class Bucket:
-    """The keys of one address. ``room`` is what the account has of its size, in bytes."""
-
-    __slots__ = ("entries", "deadlines", "room")
-
-    def __init__(self) -> None:
-        self.entries: dict[bytes, Entry] = {}
-        self.deadlines: dict[bytes, int] | None = None
-        self.room = 0
-
-
-class KeyIndex:
-    """Knows which keys a database has, in an order of its own: what a component asks of it.
-
-    It is a part of the data, and goes where they go: see :attr:`Database.key_index`. ``memory`` is
-    what it takes in bytes, without the keys. It is freed like a value, bit by bit.
-    """
-
-    __slots__ = ("memory",)
-
-    def __init__(self) -> None:
-        self.memory = 0
-
-    def add(self, key: bytes) -> int:
-        """Take in a key that was not there; by how much ``memory`` has grown."""
-        raise NotImplementedError
-
-    def discard(self, key: bytes) -> int:
-        """Forget a key that was there; by how much ``memory`` has grown (less than 0: shrunk)."""
-        raise NotImplementedError
-
-    def fresh(self) -> KeyIndex:
-        """An empty index of the same kind."""
-        raise NotImplementedError
-
-    def drain(self, budget: int) -> bool:
-        """Free about ``budget`` entries of an index that is used no more; True: nothing is left."""
-        raise NotImplementedError
-
 
 class Statistics:
     """Counters of the keyspace since the start or CONFIG RESETSTAT."""
@@ -153,7 +87,6 @@ class Statistics:
         "expired_time_cap_reached",
         "expire_cycle_cpu_ns",
         "evicted",
-        "lazy_freed",
     )
 
     def __init__(self) -> None:
@@ -163,7 +96,6 @@ class Statistics:
         self.expired_time_cap_reached = 0
         self.expire_cycle_cpu_ns = 0
         self.evicted = 0
-        self.lazy_freed = 0
 
 
 class Keyspace:
@@ -196,8 +128,6 @@ class Keyspace:
         "expiring",
         "active_expiry",
         "trash",
-        "trash_memory",
-        "trash_filled",
         "on_touch",
         "lfu_log_factor",
         "lfu_decay_minutes",
@@ -231,11 +161,7 @@ class Keyspace:
         self.expiring = True  # nothing of that kind
         # Whether keys expire without being asked for (DEBUG SET-ACTIVE-EXPIRE).
         self.active_expiry = True
-        # Worked off from the right.
-        self.trash: deque[Collection | Buckets | KeyIndex] = deque()
-        self.trash_memory = 0
-        # Called when something was thrown away.
-        self.trash_filled: Callable[[], None] = _ignore_trash
+        self.trash = Trash()
         # (database, key): called for each change, for client tracking.
         self.on_touch: Callable[[Database, bytes], None] | None = None
         self.lfu_log_factor = 10
@@ -245,7 +171,7 @@ class Keyspace:
     @property
     def used_memory(self) -> int:
         """Bytes held for data, the trash included."""
-        used = self.trash_memory
+        used = self.trash.memory
         for db in self.databases:
             used += db.memory
         return used
@@ -254,30 +180,6 @@ class Keyspace:
         """Keep keys from going on their own account, for one reason, or no more for that one."""
         self.still = self.still | reason if on else self.still & ~reason
         self.expiring = not self.still
-
-    def discard(self, value: Value) -> None:
-        """Let go of a value that no key holds any more; a large one goes bit by bit."""
-        if isinstance(value, Collection) and len(value) > LAZY_FREE_SIZE:
-            self.trash.append(value)
-            self.trash_memory += value.accounted
-            self.trash_filled()
-
-    def drain(self, budget: int) -> bool:
-        """Free up to about ``budget`` discarded elements; True when nothing is left."""
-        trash = self.trash
-        if trash:
-            value = trash[-1]
-            before = value.memory
-            if value.drain(budget):
-                trash.pop()
-                self.statistics.lazy_freed += 1
-                self.trash_memory -= before
-            else:
-                self.trash_memory -= before - value.memory
-        if not trash:
-            self.trash_memory = 0
-            return True
-        return False
 
     def sibling(self) -> Keyspace:
         """Another keyspace of the same shape, without data, to be filled aside."""
@@ -289,16 +191,6 @@ class Keyspace:
             if db.key_index is not None:
                 fresh.key_index = db.key_index.fresh()
         return other
-
-    def throw_away(self, db: Database) -> None:
-        """Put all data of ``db``, which is filled anew or used no more, into the trash."""
-        index = db.key_index
-        memory = db.memory
-        if index is not None:
-            memory -= index.memory
-            self.trash.append(index)
-        self.trash.append(Buckets(self, db.buckets, memory))
-        self.trash_memory += db.memory
 
     def swap(self, first: int, second: int) -> None:
         """SWAPDB: exchange two databases' data; waiters and watchers stay with the number.
@@ -336,8 +228,8 @@ class Keyspace:
         """Free what another keyspace holds bit by bit; it is of no use afterwards."""
         for db in other.databases:
             if db.count:
-                self.throw_away(db)
-        self.trash_filled()
+                db.throw_away(self.trash)
+        self.trash.filled()
 
     # The LFU counter: 16 bits of minutes, 8 bits of a logarithmic count (Redis's evict.c).
 
@@ -367,63 +259,12 @@ def _ignore_event(event_class: int, event: bytes, key: bytes, db: int) -> None:
     return None
 
 
-def _ignore_trash() -> None:
-    return None
-
-
 def _ignore_flush() -> None:
     return None
 
 
 def _ignore_deletion(db: Database, key: bytes, command: bytes) -> None:
     return None
-
-
-class Buckets:
-    """The buckets of a flushed database, on their way out (same ``drain`` as a collection)."""
-
-    __slots__ = ("buckets", "memory", "keyspace")
-
-    def __init__(self, keyspace: Keyspace, buckets: list[Bucket], memory: int) -> None:
-        self.keyspace = keyspace
-        self.buckets = buckets
-        self.memory = memory
-
-    def __len__(self) -> int:
-        return len(self.buckets)
-
-    def drain(self, budget: int) -> bool:
-        buckets = self.buckets
-        while buckets and budget > 0:
-            bucket = buckets[-1]
-            entries = bucket.entries
-            if len(entries) <= budget:
-                self.memory -= self.memory // len(buckets)
-                buckets.pop()
-                budget -= len(entries) or 1
-                for entry in entries.values():
-                    value = entry.value
-                    if isinstance(value, Collection):
-                        budget -= self._put_aside(value)
-            else:
-                bucket.deadlines = None
-                while budget > 0 and entries:
-                    value = entries.popitem()[1].value
-                    budget -= 1
-                    if isinstance(value, Collection):
-                        budget -= self._put_aside(value)
-        return not buckets
-
-    def _put_aside(self, value: Collection) -> int:
-        """Keep a large value for later; how many elements go with one that is small."""
-        size = len(value)
-        if size <= LAZY_FREE_SIZE:
-            return size
-        # To the left, since the right end of the trash is being worked on.
-        self.keyspace.trash.appendleft(value)
-        self.keyspace.trash_memory += value.accounted
-        self.memory -= value.accounted
-        return 0
 
 
 class Database:
@@ -606,7 +447,7 @@ class Database:
         elif old is not value:
             if isinstance(old, Collection):
                 self.memory -= old.accounted
-                keyspace.discard(old)
+                keyspace.trash.discard(old)
             else:
                 self.memory -= object_memory(old)
             memory = object_memory(value)
@@ -696,7 +537,7 @@ class Database:
         value = self.take(key)
         if value is None:
             return False
-        self.keyspace.discard(value)
+        self.keyspace.trash.discard(value)
         return True
 
     def take(self, key: bytes) -> Value | None:
@@ -935,13 +776,17 @@ class Database:
             else:
                 watch.session.fail_watches()
 
+    def throw_away(self, trash: Trash) -> None:
+        """Put all data, which are replaced or used no more, into the trash."""
+        trash.discard_database(self.buckets, self.key_index, self.memory)
+
     def clear(self) -> int:
         """Let go of everything, to be freed bit by bit; the number of keys there were."""
         count = self.count
         if count:
             self.touch_watched(None)
-            self.keyspace.throw_away(self)
-            self.keyspace.trash_filled()
+            self.throw_away(self.keyspace.trash)
+            self.keyspace.trash.filled()
             if self.key_index is not None:
                 self.key_index = self.key_index.fresh()
         self.buckets = [Bucket()]

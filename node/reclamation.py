@@ -32,7 +32,7 @@ class Reclamation(Component):
         super().__init__(server.engine)
         self._full = trio.Event()
         self._portion = LARGEST_PORTION
-        self.engine.keyspace.trash_filled = self._wake
+        self.engine.keyspace.trash.filled = self._wake
 
     def _wake(self) -> None:
         self._full.set()
@@ -55,7 +55,7 @@ class Reclamation(Component):
         portion = self._portion
         while now < until:
             started = now
-            if keyspace.drain(portion):
+            if keyspace.trash.drain(portion):
                 portion = LARGEST_PORTION
                 break
             now = clock.monotonic_ns()

@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from node.keyspace import Database, Value
+from node.bucket import Value
+from node.keyspace import Database
 from node.persistence.payload import dump, dump_portions
 from node.resp import encode_request
 from node.values.collection import Collection

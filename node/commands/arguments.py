@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from node.keyspace import Database, Value
+from node.bucket import Value
+from node.keyspace import Database
 from node.resp import Reply, ReplyError, Status
 from node.values import pattern
 from node.values.collection import Collection

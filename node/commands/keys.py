@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from node.bucket import Value
 from node.command import Group, key
 from node.commands.arguments import (
     INT_MAX,
@@ -22,7 +23,7 @@ from node.commands.arguments import (
     scan_reply,
     type_name,
 )
-from node.keyspace import EVENT_GENERIC, Database, Value
+from node.keyspace import EVENT_GENERIC, Database
 from node.resp import OK, Reply, ReplyError, Status
 from node.session import Session
 from node.values import pattern
@@ -445,7 +446,7 @@ def _flush(ctx: Session, argv: list[bytes], databases: list[Database]) -> Reply:
     for db in databases:
         keyspace.dirty += db.clear()
     if mode == b"SYNC":
-        while not keyspace.drain(4096):
+        while not keyspace.trash.drain(4096):
             pass
     # Logged even if nothing was there: a replica may have what we do not.
     keyspace.pending = True

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from node.bucket import DEADLINE_MEMORY, ENTRY_MEMORY, PLACE_MEMORY, object_memory
 from node.command import Group, key
 from node.commands.arguments import SYNTAX_ERROR, find_untouched, help_reply, integer
 from node.component import Component
 from node.eviction import clients_memory, replicas_memory
 from node.information import Fields, Section
-from node.keyspace import DEADLINE_MEMORY, ENTRY_MEMORY, PLACE_MEMORY, object_memory
 from node.resp import OK, Map, Reply, ReplyError, Verbatim
 from node.session import Session
 from node.usage import (
@@ -126,7 +126,7 @@ class Memory(Component):
             ("maxmemory_policy", self._config.text("maxmemory-policy")),
             ("mem_fragmentation_ratio", resident / max(1, used)),
             ("mem_fragmentation_bytes", resident - used),
-            ("mem_not_counted_for_evict", keyspace.trash_memory + waiting + lacked + queued),
+            ("mem_not_counted_for_evict", keyspace.trash.memory + waiting + lacked + queued),
             ("mem_replication_backlog", kept),
             ("mem_total_replication_buffers", kept + lacked + queued),
             ("mem_clients_slaves", queued),
@@ -136,7 +136,7 @@ class Memory(Component):
             ("mem_allocator", "pymalloc"),
             ("active_defrag_running", 0),
             ("lazyfree_pending_objects", len(keyspace.trash)),
-            ("lazyfreed_objects", keyspace.statistics.lazy_freed),
+            ("lazyfreed_objects", keyspace.trash.freed),
         ]
 
     @GROUP.command(
@@ -205,7 +205,7 @@ class Memory(Component):
             *(b"dataset.bytes", dataset),
             *(b"dataset.percentage", dataset * 100 / max(1, used)),
             *(b"peak.percentage", used * 100 / max(1, self.peak)),
-            *(b"lazyfree.pending-bytes", keyspace.trash_memory),
+            *(b"lazyfree.pending-bytes", keyspace.trash.memory),
             *(b"allocator.resident", resident),
             *(b"fragmentation", resident / max(1, used)),
             *(b"fragmentation.bytes", resident - used),
@@ -240,7 +240,7 @@ class Memory(Component):
         limit = self._config.integer("maxmemory")
         sessions = len(self.engine.sessions)
         clients = clients_memory(self.engine)
-        trash = self.engine.keyspace.trash_memory
+        trash = self.engine.keyspace.trash.memory
         if peak > used * 1.5:
             found.append(
                 f"It was {human_size(peak)} at its peak, more than one and a half times the "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from node.bucket import object_memory
 from node.command import Group, key
 from node.commands.arguments import (
     NOT_A_FLOAT,
@@ -20,7 +21,7 @@ from node.commands.arguments import (
     find_string_for_write,
     integer,
 )
-from node.keyspace import EVENT_GENERIC, EVENT_STRING, object_memory
+from node.keyspace import EVENT_GENERIC, EVENT_STRING
 from node.resp import OK, Map, Reply, ReplyError
 from node.session import Session
 from node.values import subsequence

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
+from node.bucket import Value
 from node.config import Config
 from node.files import Files, Sink
-from node.keyspace import Keyspace, Value
+from node.keyspace import Keyspace
 from node.log import Log
 from node.persistence.dataset import SYNC_PORTION, describe_origin, write_dataset
 from node.persistence.rdb_writer import RdbWriter

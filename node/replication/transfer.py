@@ -338,7 +338,7 @@ class Transfer:
             self._flush()
             if not replication.config.boolean("replica-lazy-flush"):
                 # So that the old and the new data are not in memory at the same time.
-                while not keyspace.drain(DRAIN_BUDGET):
+                while not keyspace.trash.drain(DRAIN_BUDGET):
                     await trio.lowlevel.checkpoint()
         finally:
             self.loading = False

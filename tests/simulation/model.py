@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from node.keyspace import Keyspace, Value
+from node.bucket import Value
+from node.keyspace import Keyspace
 from node.values.hash import Hash
 from node.values.list import List
 from node.values.set import Set

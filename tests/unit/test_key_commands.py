@@ -117,7 +117,7 @@ def test_a_large_value_moves_whole(server: LocalServer, request_: tuple[str, ...
     client("SADD", "new", *members[:100])
     used = stored_memory(server.keyspace)
     client(*request_)
-    while not server.keyspace.drain(100):
+    while not server.keyspace.trash.drain(100):
         pass
     if request_[0] == "MOVE":
         client("SELECT", 1)

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from node.bucket import BUCKET_MEMORY
 from node.keyspace import (
-    BUCKET_MEMORY,
     EVENT_EXPIRED,
     EVENT_GENERIC,
     EVENT_STRING,
@@ -225,7 +225,7 @@ def test_large_values_are_freed_bit_by_bit() -> None:
     assert db.memory < 1000
     assert before - 1000 < keyspace.used_memory <= before
     rounds = 0
-    while not keyspace.drain(256):
+    while not keyspace.trash.drain(256):
         rounds += 1
     assert rounds > 100
     assert keyspace.used_memory == 0
@@ -244,7 +244,7 @@ def test_a_flushed_database_is_freed_bit_by_bit() -> None:
     check(db)
     assert keyspace.used_memory > 0
     rounds = 0
-    while not keyspace.drain(256):
+    while not keyspace.trash.drain(256):
         rounds += 1
     assert rounds > 80
     assert keyspace.used_memory == 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.keyspace import ENTRY_MEMORY
+from node.bucket import ENTRY_MEMORY
 from tests.differential.test_large import list_request
 from tests.inprocess import LocalClient, LocalServer, follow_log, read_log
 from tests.wire import OK, Error, Reply

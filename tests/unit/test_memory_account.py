@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.keyspace import DEADLINE_MEMORY, ENTRY_MEMORY, Database, object_memory
+from node.bucket import DEADLINE_MEMORY, ENTRY_MEMORY, object_memory
+from node.keyspace import Database
 from node.values.collection import Collection
 from tests.differential.families import FAMILIES
 from tests.differential.grammar import PROLOGUE, steps
@@ -46,7 +47,7 @@ def check(server: LocalServer) -> None:
 
 
 def empty_trash(server: LocalServer) -> None:
-    while not server.keyspace.drain(1000):
+    while not server.keyspace.trash.drain(1000):
         pass
 
 
@@ -74,7 +75,7 @@ def test_commands_keep_the_account(server: LocalServer, family: str, data: st.Da
     client.close()
     empty_trash(server)
     assert server.keyspace.used_memory == 0
-    assert server.keyspace.trash_memory == 0
+    assert server.keyspace.trash.memory == 0
 
 
 def test_collections_of_some_size(server: LocalServer) -> None:

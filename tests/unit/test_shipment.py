@@ -104,7 +104,7 @@ def test_a_large_value_that_goes_meanwhile(client: LocalClient, db: Database) ->
     shipment.begin(0)
     assert [shipment.load() for _ in range(3)] == [[], [], []]
     client("DEL", "large")
-    while not db.keyspace.drain(100):
+    while not db.keyspace.trash.drain(100):
         pass
     assert [argv[1] for argv in requests(shipment)] == [b"small"]
     shipment.receive(b"+OK\r\n")

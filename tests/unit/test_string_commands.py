@@ -7,12 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.keyspace import (
-    DEADLINE_MEMORY,
-    ENTRY_MEMORY,
-    STILL_PAUSED,
-    object_memory,
-)
+from node.bucket import DEADLINE_MEMORY, ENTRY_MEMORY, object_memory
+from node.keyspace import STILL_PAUSED
 from tests.inprocess import LocalServer, follow_log, read_log
 from tests.wire import NULL_BULK, OK, QUEUED, Argument, Error
 

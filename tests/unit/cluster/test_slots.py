@@ -133,7 +133,7 @@ def test_commands_keep_the_index(server: LocalServer, family: str, data: st.Data
             db.delete(key)
         assert db.memory == 0
         check(db)
-    while not server.keyspace.drain(100):
+    while not server.keyspace.trash.drain(100):
         pass
     assert server.keyspace.used_memory == 0
 
@@ -176,7 +176,7 @@ def test_a_full_synchronization_brings_an_index() -> None:
         keyspace.replace_all(fresh)
         check(db)
         assert db.count == 100
-        while not keyspace.drain(10):
+        while not keyspace.trash.drain(10):
             pass
         assert keyspace.used_memory == db.memory
 

@@ -403,7 +403,7 @@ async def test_a_snapshot_that_is_broken(
         assert not replica.server.loading
         if how == "swapdb":
             assert "Discarding temporary DB in background" in replica.log
-            assert replica.engine.keyspace.trash_memory > 0
+            assert replica.engine.keyspace.trash.memory > 0
         # Only with swapdb the old data are not in the way. (on-empty-db: it is not empty.)
         assert replica.counter == (7 if how == "swapdb" else 0)
         assert replica.client("DBSIZE") == (2 if how == "swapdb" else 0)

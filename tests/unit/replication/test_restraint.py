@@ -103,7 +103,7 @@ def test_watchers_and_waiters_of_data_that_are_replaced(server: LocalServer) -> 
         assert client("EXEC") == result
     server.engine.settle_background()
     assert waiting.read() == [b"list", b"a"]
-    while not keyspace.drain(1000):
+    while not keyspace.trash.drain(1000):
         pass
     assert keyspace.used_memory < before + 10000
 
