@@ -357,7 +357,7 @@ class Eviction(Component):
             return keys
         random = db.keyspace.random.random
         buckets = db.buckets
-        size = db.size
+        size = len(buckets)
         # Usually most buckets have some; where few do, walk on from where the last walk ended.
         sparse = left * 8 < size
         at = self._cursors[db.index] % size if sparse else int(random() * size)

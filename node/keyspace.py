@@ -23,6 +23,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import i64
+
 from node.bucket import (
     BUCKET_MEMORY,
     DEADLINE_MEMORY,
@@ -291,8 +293,8 @@ class Database:
         self.keyspace = keyspace
         self.index = index
         self.buckets: list[Bucket] = [Bucket()]
-        self.mask = 1
-        self.size = 1  # buckets
+        self.mask: i64 = 1
+        self.size: i64 = 1  # buckets
         self.count = 0  # keys
         self.volatile = 0  # keys with a deadline
         self.memory = 0  # bytes, all that follows from the data
@@ -311,7 +313,8 @@ class Database:
 
     def find(self, key: bytes) -> Value | None:
         """The value of ``key`` for a command that reads it: counted as hit or miss, and used."""
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -333,7 +336,8 @@ class Database:
 
     def find_for_write(self, key: bytes) -> Value | None:
         """The value of ``key`` for a command that may change it: used, not counted."""
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -362,7 +366,8 @@ class Database:
         return None if entry is None else entry.value
 
     def bucket_of(self, key: bytes) -> Bucket:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         return self.buckets[i]
@@ -419,7 +424,8 @@ class Database:
 
         Says nothing to anyone: the handler calls :meth:`changed` afterwards.
         """
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -460,7 +466,8 @@ class Database:
 
         Its deadline and access clock stay. Says nothing to anyone, as :meth:`put`.
         """
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         entry = self.buckets[i].entries[key]
@@ -473,7 +480,8 @@ class Database:
 
     def add(self, key: bytes, value: Value) -> bool:
         """Store ``value`` under ``key`` unless there is something, expired or not: then False."""
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -493,7 +501,7 @@ class Database:
         while self.size < size:
             self.buckets.append(Bucket())
             self.size += 1
-        self.mask = (1 << self.size.bit_length()) - 1
+        self.mask = (1 << len(self.buckets).bit_length()) - 1
 
     def _add(self, bucket: Bucket, key: bytes, value: Value) -> None:
         """Store a key that is not there."""
@@ -684,9 +692,10 @@ class Database:
         if self.count == 0:
             return None
         rng = self.keyspace.random
+        buckets = self.buckets
         bound = LARGEST_BUCKET if self.size > 1 else self.count
         while True:
-            entries = self.buckets[int(rng.random() * self.size)].entries
+            entries = buckets[int(rng.random() * len(buckets))].entries
             i = int(rng.random() * bound)
             if i < len(entries):
                 return nth_key(entries, i)
@@ -700,7 +709,8 @@ class Database:
         mask = self.mask
         parts: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
         for key, entry in bucket.entries.items():
-            parts[(hash(key) & mask) == upper][key] = entry
+            place: i64 = hash(key)
+            parts[place & mask == upper][key] = entry
         # The bucket object stays: whoever has just looked it up goes on with it.
         other = Bucket()
         bucket.entries, other.entries = parts

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
+from librt.strings import BytesWriter
+from librt.vecs import vec
+from mypy_extensions import i64, u8
 
 LONGEST_LITERAL: Final = 32
 LONGEST_COPY: Final = 264
@@ -32,29 +34,18 @@ _ENCOURAGEMENT: Final = 16
 _LONGEST_STRIDE: Final = 64
 
 
-_RECENT: Final = 1024
-
-_BYTES: Final = [bytes((byte,)) for byte in range(256)]
-
-SHORT: Final = 256
-"""Positions in strings of up to so many bytes are numbers that Python never makes anew, which is
-worth wiping the table after each."""
-
-
 class _Places:
     """Where three bytes of a certain hash were last seen.
 
-    `short` is for short strings, and empty between them.  In `table` positions are counted through
-    all strings ever compressed, of which the one at hand begins at `origin`: what lies before that
-    is a memory of another one, and so nothing need be wiped.
+    Positions are counted through all strings ever compressed, of which the one at hand begins at
+    `origin`: what lies before that is a memory of another one, and so nothing need be wiped.
     """
 
-    __slots__ = ("origin", "short", "table")
+    __slots__ = ("origin", "table")
 
     def __init__(self) -> None:
-        self.origin = 0
-        self.table = [-1] * _SLOTS
-        self.short = [-1] * _SLOTS
+        self.origin: i64 = 0
+        self.table: vec[i64] = vec[i64]([-1] * _SLOTS)
 
 
 _PLACES: Final = _Places()
@@ -66,26 +57,11 @@ def compress(data: bytes) -> bytes | None:
     if total <= SAVING:
         return None
     places = _PLACES
-    if total > SHORT:
-        origin: i64 = places.origin
-        places.origin = origin + total
-        return _compress(data, places.table, origin)
-    table = places.short
-    result = _compress(data, table, 0)
-    word: i64 = data[0] << 8 | data[1]
-    at: i64 = 2
-    while at < total:
-        word = (word << 8 | data[at]) & 0xFFFFFF
-        table[((word >> 8) - word * 5) & 65535] = -1
-        at += 1
-    return result
-
-
-def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
-    total: i64 = len(data)
+    table = places.table
+    origin = places.origin
+    places.origin = origin + total
     most: i64 = total - SAVING
-    out: list[bytes] = []
-    size: i64 = 0  # of what is in `out`
+    out = BytesWriter()
     pending: i64 = 0  # where the literal bytes begin that are not in `out` yet
     misses: i64 = 0
     at: i64 = 0
@@ -98,8 +74,7 @@ def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
         third = data[at + 2]
         word: i64 = first << 16 | second << 8 | third
         slot: i64 = ((word >> 8) - word * 5) & 65535
-        known: i64 = table[slot]
-        known -= origin
+        known: i64 = table[slot] - origin
         table[slot] = origin + at
         distance: i64 = at - known - 1
         if (
@@ -123,23 +98,18 @@ def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
         elif 16 < longest < 19:
             longest = 19  # as liblzf, which compares sixteen bytes at once
         length: i64 = 3
-        if longest > 16 and data[known : known + longest] == data[at : at + longest]:
-            length = longest
-        else:
-            while length < longest and data[known + length] == data[at + length]:
-                length += 1
+        while length < longest and data[known + length] == data[at + length]:
+            length += 1
         if at > pending:
-            size += _add_literal(out, data, pending, at)
-        if size + 4 >= most:
+            _write_literal(out, data, pending, at)
+        if len(out) + 4 >= most:
             return None
         if length < 9:
-            out.append(_BYTES[(length - 2) << 5 | distance >> 8])
-            size += 2
+            out.append(u8((length - 2) << 5 | distance >> 8))
         else:
-            out.append(_BYTES[7 << 5 | distance >> 8])
-            out.append(_BYTES[length - 9])
-            size += 3
-        out.append(_BYTES[distance & 255])
+            out.append(u8(7 << 5 | distance >> 8))
+            out.append(u8(length - 9))
+        out.append(u8(distance & 255))
         at += length
         pending = at
         misses -= length * _ENCOURAGEMENT
@@ -158,25 +128,22 @@ def _compress(data: bytes, table: list[int], origin: i64) -> bytes | None:
         third = data[at + 1]
         word = first << 16 | second << 8 | third
         table[((word >> 8) - word * 5) & 65535] = origin + at - 1
-    if size + at - pending + (at - pending >> 5) + 4 > most:
+    if len(out) + at - pending + (at - pending >> 5) + 4 > most:
         return None  # liblzf leaves room for what may still come
-    if total > pending:
-        _add_literal(out, data, pending, total)
-    return b"".join(out)
+    _write_literal(out, data, pending, total)
+    return out.getvalue()
 
 
-def _add_literal(out: list[bytes], data: bytes, start: i64, stop: i64) -> i64:
-    """Append bytes that are meant literally, and return what they take."""
-    size: i64 = stop - start
+def _write_literal(out: BytesWriter, data: bytes, start: i64, stop: i64) -> None:
+    """Write bytes that are meant literally."""
     while start < stop:
         end: i64 = start + LONGEST_LITERAL
         if end > stop:
             end = stop
-        out.append(_BYTES[end - start - 1])
-        out.append(data[start:end])
-        size += 1
-        start = end
-    return size
+        out.append(u8(end - start - 1))
+        while start < end:
+            out.append(data[start])
+            start += 1
 
 
 def decompress(data: bytes, size: int) -> bytes:
@@ -185,10 +152,8 @@ def decompress(data: bytes, size: int) -> bytes:
     Raises ValueError if the data are damaged.  Takes memory for what has been decompressed, not for
     `size`.
     """
-    recent = b""  # short, so that to append is to copy little
-    before = bytearray()
-    base: i64 = 0  # bytes in `before`
-    count: i64 = 0  # bytes in both
+    out = BytesWriter()
+    count: i64 = 0  # bytes in it
     most: i64 = size
     at: i64 = 0
     total: i64 = len(data)
@@ -199,9 +164,10 @@ def decompress(data: bytes, size: int) -> bytes:
             stop: i64 = at + control + 1
             if stop > total:
                 raise ValueError("compressed string ends within a literal run")
-            piece = data[at:stop]
             count += control + 1
-            at = stop
+            while at < stop:
+                out.append(data[at])
+                at += 1
         else:
             length: i64 = control >> 5
             if length == 7:
@@ -211,33 +177,19 @@ def decompress(data: bytes, size: int) -> bytes:
                 at += 1
             if at >= total:
                 raise ValueError("compressed string ends within a copy")
-            length += 2
             start: i64 = count - ((control & 31) << 8) - data[at] - 1
             at += 1
             if start < 0:
                 raise ValueError("compressed string copies from before its start")
-            if start >= base:
-                piece = recent[start - base : start - base + length]
-            else:
-                before += recent
-                recent = b""
-                base = count
-                piece = bytes(before[start : start + length])
-            period: i64 = len(piece)
-            if period < length:
-                # It copies what it writes.
-                piece = (piece * (length // period + 1))[:length]
+            # It may copy what it writes.
+            length += 2
             count += length
+            while length > 0:
+                out.append(out[start])
+                start += 1
+                length -= 1
         if count > most:
             raise ValueError("compressed string is longer than it says")
-        recent = recent + piece  # an addition of bytes is compiled, an augmented one is not
-        if count - base > _RECENT:
-            before += recent
-            recent = b""
-            base = count
     if count != most:
         raise ValueError("compressed string is shorter than it says")
-    if not base:
-        return recent
-    before += recent
-    return bytes(before)
+    return out.getvalue()

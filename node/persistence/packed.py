@@ -10,42 +10,95 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from mypy_extensions import i64
+from librt.strings import BytesWriter
+from mypy_extensions import i64, u8
 
-from node.values.number import parse_integer
+from node.values.number import format_integer, parse_integer
 
 END: Final = 255
 UNKNOWN_COUNT: Final = 65535
 """The count of a listpack or ziplist with as many entries or more."""
 
 _SMALL: Final = tuple(b"%d" % number for number in range(-1, 128))
-_BYTES: Final = tuple(bytes((byte,)) for byte in range(256))
-
-
-_GROUPS: Final = [b"%d" % number for number in range(1000)]
-_PADDED: Final = [b"%03d" % number for number in range(1000)]
-
-
-def format_integer(number: i64) -> bytes:
-    """Return the text of a number of 64 bits, several times as fast as by formatting."""
-    if 0 <= number < 1000:
-        return _GROUPS[number]
-    if 0 <= number < 1_000_000:
-        return _GROUPS[number // 1000] + _PADDED[number % 1000]
-    if 0 <= number < 1_000_000_000:
-        thousands: i64 = number // 1000
-        head = _GROUPS[thousands // 1000] + _PADDED[thousands % 1000]
-        return head + _PADDED[number % 1000]
-    return b"%d" % number
-
 
 # --- listpack ------------------------------------------------------------------------------------
+
+
+def encode_listpack(entries: Sequence[bytes]) -> bytes:
+    """Return a listpack of the entries, numbers in their short form; at most 4 GiB."""
+    out = BytesWriter()
+    out.write(b"\0\0\0\0\0\0")  # its size and count, known in the end
+    for entry in entries:
+        length: i64 = len(entry)
+        if 0 < length < 21 and entry[0] < 58:
+            number = parse_integer(entry)
+            if number is not None:
+                _write_integer(out, number)
+                continue
+        if length < 64:
+            out.append(u8(0x80 | length))
+            out.write(entry)
+            out.append(u8(length + 1))
+            continue
+        before: i64 = len(out)
+        if length < 4096:
+            out.append(u8(0xE0 | length >> 8))
+            out.append(u8(length & 255))
+        else:
+            out.append(0xF0)
+            _write_number(out, length, 4)
+        out.write(entry)
+        out.write(encode_backward_length(len(out) - before))
+    out.append(END)
+    size: i64 = len(out)
+    count: i64 = min(len(entries), UNKNOWN_COUNT)
+    for at in range(4):
+        out[at] = u8(size >> 8 * at & 255)
+    out[4] = u8(count & 255)
+    out[5] = u8(count >> 8)
+    return out.getvalue()
+
+
+def _write_number(out: BytesWriter, number: i64, width: i64) -> None:
+    """Write the lower bytes of a number, the least first."""
+    while width > 0:
+        out.append(u8(number & 255))
+        number >>= 8
+        width -= 1
+
+
+def _write_integer(out: BytesWriter, number: i64) -> None:
+    """Write a number's entry, with its length behind it."""
+    if 0 <= number < 128:
+        out.append(u8(number))
+        out.append(1)
+        return
+    if -4096 <= number <= 4095:
+        number &= 8191
+        out.append(u8(0xC0 | number >> 8))
+        out.append(u8(number & 255))
+        out.append(2)
+        return
+    width: i64 = 8
+    kind: i64 = 0xF4
+    if -32768 <= number <= 32767:
+        width = 2
+        kind = 0xF1
+    elif -8388608 <= number <= 8388607:
+        width = 3
+        kind = 0xF2
+    elif -2147483648 <= number <= 2147483647:
+        width = 4
+        kind = 0xF3
+    out.append(u8(kind))
+    _write_number(out, number, width)
+    out.append(u8(width + 1))
 
 
 def encode_backward_length(length: int) -> bytes:
     """Return the length of an entry as it follows the entry, to be read from its end."""
     if length < 128:
-        return _BYTES[length]
+        return bytes((length,))
     if length < 16383:
         return bytes((length >> 7, length & 127 | 128))
     if length < 2097151:
@@ -56,61 +109,6 @@ def encode_backward_length(length: int) -> bytes:
         parts[0] &= 127
         return bytes(parts)
     return bytes((length >> 28, *parts))
-
-
-_SHORT_HEADS: Final = tuple(bytes((0x80 | length,)) for length in range(64))
-_SMALL_ENTRIES: Final = tuple(bytes((number, 1)) for number in range(128))
-
-
-def encode_listpack(entries: Sequence[bytes]) -> bytes:
-    """Return a listpack of the entries, numbers in their short form; at most 4 GiB."""
-    parts: list[bytes] = [b""]
-    size = 7
-    for entry in entries:
-        length = len(entry)
-        if 0 < length < 21 and entry[0] < 58:
-            number = parse_integer(entry)
-            if number is not None:
-                if 0 <= number < 128:
-                    parts.append(_SMALL_ENTRIES[number])
-                    size += 2
-                else:
-                    packed = _pack_number(number)
-                    parts.append(packed)
-                    size += len(packed)
-                continue
-        if length < 64:
-            parts.append(_SHORT_HEADS[length])
-            parts.append(entry)
-            parts.append(_BYTES[length + 1])
-            size += length + 2
-            continue
-        if length < 4096:
-            head = bytes((0xE0 | length >> 8, length & 255))
-        else:
-            head = b"\xf0" + length.to_bytes(4, "little")
-        back = encode_backward_length(len(head) + length)
-        parts.append(head)
-        parts.append(entry)
-        parts.append(back)
-        size += len(head) + length + len(back)
-    parts[0] = size.to_bytes(4, "little") + min(len(entries), UNKNOWN_COUNT).to_bytes(2, "little")
-    parts.append(b"\xff")
-    return b"".join(parts)
-
-
-def _pack_number(number: int) -> bytes:
-    """Return the entry of a number of 64 bits that does not fit into seven."""
-    if -4096 <= number <= 4095:
-        number &= 8191
-        return bytes((0xC0 | number >> 8, number & 255, 2))
-    if -32768 <= number <= 32767:
-        return b"\xf1" + number.to_bytes(2, "little", signed=True) + b"\x03"
-    if -8388608 <= number <= 8388607:
-        return b"\xf2" + number.to_bytes(3, "little", signed=True) + b"\x04"
-    if -2147483648 <= number <= 2147483647:
-        return b"\xf3" + number.to_bytes(4, "little", signed=True) + b"\x05"
-    return b"\xf4" + number.to_bytes(8, "little", signed=True) + b"\x09"
 
 
 def decode_listpack(data: bytes) -> list[bytes]:
@@ -165,8 +163,10 @@ def decode_listpack(data: bytes) -> list[bytes]:
             found.append(format_integer(number - 8192 if number > 4095 else number))
         elif head <= 0xF0:
             found.append(data[start:stop])
-        else:
+        elif head == 0xF4:
             found.append(b"%d" % int.from_bytes(data[start:stop], "little", signed=True))
+        else:
+            found.append(format_integer(_read_integer(data, start, stop)))
         length = stop - at
         if length < 128:
             if data[stop] != length:
@@ -188,6 +188,15 @@ def decode_listpack(data: bytes) -> list[bytes]:
 def _read_size(data: bytes, at: i64) -> i64:
     """Return four bytes as a number, the least first; they must be there."""
     return data[at] | data[at + 1] << 8 | data[at + 2] << 16 | data[at + 3] << 24
+
+
+def _read_integer(data: bytes, start: i64, stop: i64) -> i64:
+    """Return up to four bytes as a signed number, the least first; they must be there."""
+    number: i64 = 0
+    for at in range(stop - 1, start - 1, -1):
+        number = number << 8 | data[at]
+    sign: i64 = 1 << 8 * (stop - start) - 1
+    return (number ^ sign) - sign
 
 
 # --- ziplist -------------------------------------------------------------------------------------
@@ -312,17 +321,21 @@ def decode_zipmap(data: bytes) -> list[bytes]:
 _INTSET_LETTERS: Final = {2: "h", 4: "i", 8: "q"}
 
 
-def encode_intset(numbers: Sequence[int]) -> bytes:
+def encode_intset(numbers: list[int]) -> bytes:
     """Return an intset of numbers of 64 bits in ascending order; there must be one at least."""
     least = numbers[0]
     most = numbers[-1]
-    width = 8
+    width: i64 = 8
     if least >= -32768 and most <= 32767:
         width = 2
     elif least >= -2147483648 and most <= 2147483647:
         width = 4
-    count = len(numbers)
-    return struct.pack(f"<II{count}{_INTSET_LETTERS[width]}", width, count, *numbers)
+    out = BytesWriter()
+    _write_number(out, width, 4)
+    _write_number(out, len(numbers), 4)
+    for number in numbers:
+        _write_number(out, number, width)
+    return out.getvalue()
 
 
 def decode_intset(data: bytes) -> list[int]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from librt.strings import BytesWriter
+from mypy_extensions import i64, u8
+
 MAGIC: Final = b"REDIS"
 VERSION_WRITTEN: Final = 10
 """What Redis 7.0 writes and reads."""
@@ -88,16 +91,23 @@ class RdbError(Exception):
         self.offset = offset
 
 
-SHORT_LENGTHS: Final = tuple(bytes((length,)) for length in range(64))
-"""Lengths below 64, as they are written."""
+def write_length(out: BytesWriter, length: i64) -> None:
+    """Write a length: in 1, 2, 5 or 9 bytes."""
+    if length < 64:
+        out.append(u8(length))
+    elif length < 1 << 14:
+        out.append(u8(length >> 8 | 0x40))
+        out.append(u8(length & 255))
+    elif length < 1 << 32:
+        out.append(0x80)
+        out.write(int(length).to_bytes(4, "big"))
+    else:
+        out.append(0x81)
+        out.write(int(length).to_bytes(8, "big"))
 
 
 def encode_length(length: int) -> bytes:
-    """Return a length as it is written: in 1, 2, 5 or 9 bytes."""
-    if length < 64:
-        return SHORT_LENGTHS[length]
-    if length < 1 << 14:
-        return bytes((length >> 8 | 0x40, length & 255))
-    if length < 1 << 32:
-        return b"\x80" + length.to_bytes(4, "big")
-    return b"\x81" + length.to_bytes(8, "big")
+    """Return a length as it is written."""
+    out = BytesWriter()
+    write_length(out, length)
+    return out.getvalue()

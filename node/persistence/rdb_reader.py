@@ -28,7 +28,7 @@ from typing import Final
 
 from node.persistence.crc64 import crc64
 from node.persistence.lzf import MOST_EXPANSION, decompress
-from node.persistence.packed import decode_listpack, decode_ziplist, format_integer
+from node.persistence.packed import decode_listpack, decode_ziplist
 from node.persistence.rdb_format import (
     AUX,
     COMPRESSED,
@@ -86,6 +86,7 @@ from node.persistence.rdb_values import (
 from node.values.collection import SMALL, Collection, Limits
 from node.values.hash import Hash
 from node.values.list import List
+from node.values.number import format_integer
 from node.values.set import Set
 from node.values.sorted_set import SortedSet
 

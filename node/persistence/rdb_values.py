@@ -12,7 +12,6 @@ from node.persistence.packed import (
     decode_listpack,
     decode_ziplist,
     decode_zipmap,
-    format_integer,
 )
 from node.persistence.rdb_format import (
     HASH_LISTPACK,
@@ -28,6 +27,7 @@ from node.values.collection import Collection, Limits
 from node.values.hash import Hash
 from node.values.list import List
 from node.values.listpack import HEADER, SIZE_LIMITS, measure_entry
+from node.values.number import format_integer
 from node.values.set import HASHTABLE, LISTPACK, Set
 from node.values.sorted_set import SortedSet
 

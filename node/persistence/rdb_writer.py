@@ -5,10 +5,18 @@ A value that Redis keeps packed is written packed: it takes least room so, and l
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Final
+
+from librt.strings import (
+    BytesWriter,
+    write_f64_le,
+    write_i16_le,
+    write_i32_le,
+    write_i64_le,
+)
+from mypy_extensions import i16, i32, i64, u8
 
 from node.persistence.crc64 import crc64
 from node.persistence.lzf import compress as compress_lzf
@@ -29,18 +37,17 @@ from node.persistence.rdb_format import (
     SELECT,
     SET,
     SET_INTSET,
-    SHORT_LENGTHS,
     STRING,
     VERSION_WRITTEN,
     ZSET_2,
     ZSET_LISTPACK,
-    encode_length,
+    write_length,
 )
 from node.values.collection import Collection
 from node.values.hash import Hash
 from node.values.list import List
 from node.values.listpack import HEADER, SAFE_SIZE, SIZE_LIMITS, measure_entry
-from node.values.number import WHOLE, format_exact, parse_integer
+from node.values.number import WHOLE, format_exact, format_integer, parse_integer
 from node.values.ranking import ShortRanking
 from node.values.set import INTSET, Set
 from node.values.sorted_set import SortedSet
@@ -56,18 +63,13 @@ PORTION: Final = 512
 BUFFER: Final = 65536
 """Bytes that are collected before they are written."""
 
-SINGLE_NODE: Final = SHORT_LENGTHS[1] + SHORT_LENGTHS[NODE_PACKED]
-"""What stands before the only node of a list."""
+SHORT_SET: Final = 64
+"""A set of up to so many members is written at once."""
 
 EIGHTHS: Final = 1e9
 """Up to this a multiple of an eighth has no more digits than a double tells apart."""
 
-_DOUBLE: Final = struct.Struct("<d")
-_INTEGERS_8: Final = tuple(
-    b"\xc0" + number.to_bytes(1, "little", signed=True) for number in range(-128, 128)
-)
-_OPCODES: Final = tuple(bytes((code,)) for code in range(256))
-_STRING_TYPE: Final = _OPCODES[STRING]
+_FRACTIONS: Final = (b"", b".125", b".25", b".375", b".5", b".625", b".75", b".875")
 _LARGEST_INTEGER: Final = (1 << 31) - 1
 _LONG_INTEGER: Final = 11  # characters
 
@@ -75,45 +77,44 @@ _LONG_INTEGER: Final = 11  # characters
 # --- strings -------------------------------------------------------------------------------------
 
 
-def append_string(parts: list[bytes], text: bytes, compress: bool) -> int:
-    """Append a string as it is written, in one or more parts; return how many bytes these are."""
-    length = len(text)
+def write_string(out: BytesWriter, text: bytes, compress: bool) -> None:
+    """Write a string: a number of 32 bits as such, others with their length."""
+    length: i64 = len(text)
     if length < COMPRESSIBLE:
         if 0 < length <= _LONG_INTEGER and text[0] < 58:
             number = parse_integer(text)
             if number is not None and -_LARGEST_INTEGER - 1 <= number <= _LARGEST_INTEGER:
-                packed = _pack_integer(number)
-                parts.append(packed)
-                return len(packed)
-        parts.append(SHORT_LENGTHS[length])
-        parts.append(text)
-        return length + 1
-    if compress:
+                _write_integer(out, number)
+                return
+    elif compress:
         shorter = compress_lzf(text)
         if shorter is not None:
-            head = b"\xc3" + encode_length(len(shorter)) + encode_length(length)
-            parts.append(head)
-            parts.append(shorter)
-            return len(head) + len(shorter)
-    head = encode_length(length)
-    parts.append(head)
-    parts.append(text)
-    return len(head) + length
+            out.append(0xC3)
+            write_length(out, len(shorter))
+            write_length(out, length)
+            out.write(shorter)
+            return
+    write_length(out, length)
+    out.write(text)
 
 
-def _pack_integer(number: int) -> bytes:
+def _write_integer(out: BytesWriter, number: i64) -> None:
     if -128 <= number <= 127:
-        return _INTEGERS_8[number + 128]
-    if -32768 <= number <= 32767:
-        return b"\xc1" + number.to_bytes(2, "little", signed=True)
-    return b"\xc2" + number.to_bytes(4, "little", signed=True)
+        out.append(0xC0)
+        out.append(u8(number & 255))
+    elif -32768 <= number <= 32767:
+        out.append(0xC1)
+        write_i16_le(out, i16(number))
+    else:
+        out.append(0xC2)
+        write_i32_le(out, i32(number))
 
 
 def encode_string(text: bytes, compress: bool) -> bytes:
-    """Return a string as it is written: a number of 32 bits as such, others with their length."""
-    parts: list[bytes] = []
-    append_string(parts, text, compress)
-    return b"".join(parts)
+    """Return a string as it is written."""
+    out = BytesWriter()
+    write_string(out, text, compress)
+    return out.getvalue()
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -152,110 +153,124 @@ def encode_portions(value: Value, compress: bool) -> Iterator[bytes]:
 
     The value must not change meanwhile.
     """
-    packed = _pack(value)
-    if packed is not None:
-        head = SINGLE_NODE if isinstance(value, List) else b""
-        yield head + encode_string(packed, compress)
-    elif isinstance(value, bytes):
-        yield encode_string(value, compress)
-    elif isinstance(value, bytearray):
-        yield encode_string(bytes(value), compress)
+    out = BytesWriter()
+    if write_small(out, value, compress):
+        yield out.getvalue()
     elif isinstance(value, List):
         counts = node_counts(value)
-        yield encode_length(len(counts))
+        write_length(out, len(counts))
         elements = iter(value)
         for count in counts:
-            node = encode_listpack(list(islice(elements, count)))
-            yield SHORT_LENGTHS[NODE_PACKED] + encode_string(node, compress)
+            out.append(NODE_PACKED)
+            write_string(out, encode_listpack(list(islice(elements, count))), compress)
+            yield take(out)
     elif isinstance(value, Hash):
-        yield encode_length(len(value))
+        write_length(out, len(value))
         pairs = iter(value.items())
         for _ in range(0, len(value), PORTION):
-            parts: list[bytes] = []
             for field, text in islice(pairs, PORTION):
-                append_string(parts, field, compress)
-                append_string(parts, text, compress)
-            yield b"".join(parts)
+                write_string(out, field, compress)
+                write_string(out, text, compress)
+            yield take(out)
     elif isinstance(value, Set):
-        yield encode_length(len(value))
+        write_length(out, len(value))
         members = iter(value.elements)
         for _ in range(0, len(value), PORTION):
-            parts = []
             for member in islice(members, PORTION):
-                append_string(parts, member, compress)
-            yield b"".join(parts)
+                write_string(out, member, compress)
+            yield take(out)
     elif isinstance(value, SortedSet):
-        yield encode_length(len(value))
+        write_length(out, len(value))
         # From the highest to the lowest, as Redis does, which inserts fastest so.
         for stop in range(len(value), 0, -PORTION):
-            parts = []
             for score, member in value.range(stop - PORTION, stop, True):
-                append_string(parts, member, compress)
-                parts.append(_DOUBLE.pack(score))
-            yield b"".join(parts)
+                write_string(out, member, compress)
+                write_f64_le(out, score)
+            yield take(out)
     else:
         raise TypeError(f"no RDB type for {type(value).__name__}")
 
 
-def append_small(parts: list[bytes], value: Value, compress: bool) -> int:
-    """Append what is written after the key, if that is little; return its bytes, 0 if it is not.
-
-    The same bytes as from `encode_portions`, several times as fast.
-    """
-    packed = _pack(value)
-    if packed is not None:
-        if isinstance(value, List):
-            parts.append(SINGLE_NODE)
-            return append_string(parts, packed, compress) + len(SINGLE_NODE)
-        return append_string(parts, packed, compress)
-    if isinstance(value, Set) and len(value.elements) < 64:
-        parts.append(SHORT_LENGTHS[len(value.elements)])
-        size = 1
-        for member in value.elements:
-            size += append_string(parts, member, compress)
-        return size
-    return 0
+def take(out: BytesWriter) -> bytes:
+    """Return what was written, and begin again."""
+    data = out.getvalue()
+    out.truncate(0)
+    return data
 
 
-def _pack(value: Value) -> bytes | None:
-    """Return the value as one packed string, if it is written as such."""
-    if isinstance(value, Hash):
-        if value.compact:
-            return encode_listpack(list(chain.from_iterable(value.items())))
+def write_small(out: BytesWriter, value: Value, compress: bool) -> bool:
+    """Write what is written after the key, if that is little or is one string in any case."""
+    if isinstance(value, bytes):
+        write_string(out, value, compress)
+    elif isinstance(value, bytearray):
+        write_string(out, bytes(value), compress)
+    elif isinstance(value, Hash):
+        if not value.compact:
+            return False
+        write_string(out, encode_listpack(list(chain.from_iterable(value.items()))), compress)
     elif isinstance(value, List):
-        if value.compact:
-            # One Python list, as long as it is short.
-            elements = value.head if value.head is value.tail else list(value)
-            return encode_listpack(elements)
+        if not value.compact:
+            return False
+        out.append(1)  # node
+        out.append(NODE_PACKED)
+        # One Python list, as long as it is short.
+        elements = value.head if value.head is value.tail else list(value)
+        write_string(out, encode_listpack(elements), compress)
     elif isinstance(value, SortedSet):
-        if value.compact:
-            entries: list[bytes] = []
-            ranking = value.ranking
-            if isinstance(ranking, ShortRanking):
-                scores = ranking.keys.tolist()
-                for at, member in enumerate(ranking.part):
-                    entries.append(member)
-                    entries.append(_format_score(scores[at]))
-            else:
-                for score, member in value:
-                    entries.append(member)
-                    entries.append(_format_score(score))
-            return encode_listpack(entries)
+        if not value.compact:
+            return False
+        write_string(out, encode_listpack(_list_scores(value)), compress)
     elif isinstance(value, Set):
         if value.form == INTSET:
-            return encode_intset(sorted(map(int, value.elements)))
-    return None
+            write_string(out, encode_intset(_sort_integers(value)), compress)
+            return True
+        if len(value.elements) > SHORT_SET:
+            return False
+        write_length(out, len(value.elements))
+        for member in value.elements:
+            write_string(out, member, compress)
+    else:
+        return False
+    return True
+
+
+def _list_scores(value: SortedSet) -> list[bytes]:
+    """Return the members and their scores by turns, in order."""
+    entries: list[bytes] = []
+    ranking = value.ranking
+    if isinstance(ranking, ShortRanking):
+        scores = ranking.keys.tolist()
+        for at, member in enumerate(ranking.part):
+            entries.append(member)
+            entries.append(_format_score(scores[at]))
+    else:
+        for score, member in value:
+            entries.append(member)
+            entries.append(_format_score(score))
+    return entries
+
+
+def _sort_integers(value: Set) -> list[int]:
+    """Return the members of a set of integers as numbers, in ascending order."""
+    numbers: list[int] = []
+    for member in value.elements:
+        number = parse_integer(member)
+        assert number is not None
+        numbers.append(number)
+    numbers.sort()
+    return numbers
 
 
 def _format_score(score: float) -> bytes:
     """Return a score as Redis 7.0 writes it into a listpack."""
     if -EIGHTHS <= score <= EIGHTHS:
-        eighths = int(score * 8.0)
-        if eighths == score * 8.0:
-            if not eighths & 7:
-                return b"%d" % (eighths >> 3)
-            # Few digits, all of which `repr` prints too, only faster.
-            return repr(score).encode("ascii")
+        eighths: i64 = int(score * 8.0)
+        if float(eighths) == score * 8.0:
+            # Few digits, so that all of them are printed.
+            if eighths >= 0:
+                return format_integer(eighths >> 3) + _FRACTIONS[eighths & 7]
+            eighths = -eighths
+            return b"-" + format_integer(eighths >> 3) + _FRACTIONS[eighths & 7]
     elif -WHOLE <= score <= WHOLE and int(score) == score:
         return b"%d" % int(score)
     return format_exact(score)
@@ -298,7 +313,7 @@ class RdbWriter:
     file is of no use then.
     """
 
-    __slots__ = ("_written", "_write", "_compress", "_checksum", "_crc", "_parts", "_pending")
+    __slots__ = ("_written", "_write", "_compress", "_checksum", "_crc", "_out")
 
     def __init__(self, write: Callable[[bytes], object], compress: bool, checksum: bool) -> None:
         self._written = 0
@@ -306,38 +321,39 @@ class RdbWriter:
         self._compress = compress
         self._checksum = checksum
         self._crc = 0
-        self._parts: list[bytes] = []
-        self._pending = 0
+        self._out = BytesWriter()
 
     @property
     def size(self) -> int:
         """How many bytes there are so far, those included that are not written yet."""
-        return self._written + self._pending
+        return self._written + len(self._out)
 
     def begin(self, aux: dict[bytes, bytes]) -> None:
         """Write the head of the file, and what is told about where it comes from."""
-        self._append(MAGIC + b"%04d" % VERSION_WRITTEN)
+        self._out.write(MAGIC + b"%04d" % VERSION_WRITTEN)
         for name, text in aux.items():
             self.aux(name, text)
 
     def aux(self, name: bytes, text: bytes) -> None:
         """Write one more thing to be told."""
-        pair = encode_string(name, self._compress) + encode_string(text, self._compress)
-        self._append(_OPCODES[AUX] + pair)
+        self._out.append(AUX)
+        write_string(self._out, name, self._compress)
+        write_string(self._out, text, self._compress)
 
     def function(self, code: bytes) -> None:
         """Write a library of functions, which is its source text."""
-        self._append(_OPCODES[FUNCTION] + encode_string(code, self._compress))
+        self._out.append(FUNCTION)
+        write_string(self._out, code, self._compress)
+        self._relieve()
 
     def select(self, db: int, keys: int, volatile: int) -> None:
         """Begin a database, of so many keys, so many of which expire."""
-        self._append(
-            _OPCODES[SELECT]
-            + encode_length(db)
-            + _OPCODES[RESIZE]
-            + encode_length(keys)
-            + encode_length(volatile)
-        )
+        out = self._out
+        out.append(SELECT)
+        write_length(out, db)
+        out.append(RESIZE)
+        write_length(out, keys)
+        write_length(out, volatile)
 
     def entry(
         self,
@@ -352,63 +368,42 @@ class RdbWriter:
         `idle` is for how many seconds it has not been used, `freq` its LFU count (0 to 255); each
         is written if given.
         """
-        parts = self._parts
-        pending = self._pending
-        if deadline is not None:
-            parts.append(_OPCODES[DEADLINE_MS])
-            parts.append(deadline.to_bytes(8, "little", signed=True))
-            pending += 9
-        if idle is not None:
-            head = _OPCODES[IDLE] + encode_length(idle)
-            parts.append(head)
-            pending += len(head)
-        if freq is not None:
-            parts.append(_OPCODES[FREQUENCY])
-            parts.append(_OPCODES[freq])
-            pending += 2
+        out = self._out
         compress = self._compress
-        if isinstance(value, bytes):
-            parts.append(_STRING_TYPE)
-            pending += append_string(parts, key, compress) + 1
-            pending += append_string(parts, value, compress)
-            if pending >= BUFFER:
-                self._pending = pending
-                self.flush()
-            else:
-                self._pending = pending
-            return
-        parts.append(_OPCODES[value_type(value)])
-        pending += append_string(parts, key, compress) + 1
-        small = append_small(parts, value, compress)
-        if small:
-            self._pending = pending + small
-            if self._pending >= BUFFER:
-                self.flush()
-            return
-        self._pending = pending
-        for portion in encode_portions(value, compress):
-            self._append(portion)
+        if deadline is not None:
+            out.append(DEADLINE_MS)
+            write_i64_le(out, deadline)
+        if idle is not None:
+            out.append(IDLE)
+            write_length(out, idle)
+        if freq is not None:
+            out.append(FREQUENCY)
+            out.append(u8(freq))
+        out.append(u8(value_type(value)))
+        write_string(out, key, compress)
+        if not write_small(out, value, compress):
+            for portion in encode_portions(value, compress):
+                out.write(portion)
+                self._relieve()
+        self._relieve()
 
     def end(self) -> None:
         """Write the end and the checksum (nought if none is wanted), and everything pending."""
-        self._append(_OPCODES[END])
+        self._out.append(END)
         self.flush()
         crc = self._crc if self._checksum else 0
         self._checksum = False  # which is not part of itself
-        self._append(crc.to_bytes(8, "little"))
+        self._out.write(crc.to_bytes(8, "little"))
         self.flush()
 
-    def _append(self, part: bytes) -> None:
-        self._parts.append(part)
-        self._pending += len(part)
-        if self._pending >= BUFFER:
+    def _relieve(self) -> None:
+        """Write what is pending if it is much."""
+        if len(self._out) >= BUFFER:
             self.flush()
 
     def flush(self) -> None:
         """Write what is pending."""
-        data = b"".join(self._parts)
-        self._parts = []
-        self._pending = 0
+        data = take(self._out)
         if data:
             if self._checksum:
                 self._crc = crc64(data, self._crc)

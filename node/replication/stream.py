@@ -3,24 +3,20 @@
 The end of a request is an offset of the history: as far as all before it has been executed, and no
 further, the data are a part of that history, even if the link breaks the next moment.
 
-Most of what comes is many small requests in their canonical form, which hiredis reads at C speed.
-It cannot say where they end, but their lengths can. Whatever it does not take (an inline command,
-an empty line) is read byte for byte, as Redis reads it.
+Most of what comes is many small requests in their canonical form, which are read in one pass; where
+they end, their lengths say. Where anything else is among them (an inline command, an empty line),
+all are read one by one, as Redis reads them.
 """
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Final
 
-import hiredis
-
-from node.resp import wire_size
+from node.resp import take_requests, wire_size
 from node.words import split_words
 
 _LONGEST_LINE: Final = 64 * 1024
-# hiredis takes simple and verbatim strings for bulks, and sets for arrays.
-_MISTAKEN: Final = ((b"+", b"\n+"), (b"=", b"\n="), (b"~", b"\n~"))
+_LARGEST: Final = 1 << 40
 
 
 class StreamError(Exception):
@@ -66,13 +62,11 @@ class StreamParser:
         self.data = data
         self._ends = None
         self._wanted = 0
-        requests = self._parse_fast(data)
-        if requests is None:
-            requests, ends = self._parse_exactly(data)
-            self._ends = ends
-            used = ends[-1] if ends else 0
-        else:
-            used = wire_size(requests)
+        requests: list[list[bytes]] = []
+        used = take_requests(data, _LARGEST, requests)
+        if used < len(data) and _take_request(data, used)[1] >= 0:
+            requests, self._ends = self._parse_exactly(data)
+            used = self._ends[-1]
         self.used = used
         if used < len(data):
             self._rest = [data[used:]]
@@ -88,25 +82,6 @@ class StreamParser:
         if self._ends is not None:
             return self._ends[count - 1]
         return wire_size(requests[:count])
-
-    def _parse_fast(self, data: bytes) -> list[list[bytes]] | None:
-        """The whole requests in ``data``; None where they are not all canonical."""
-        if data[:1] != b"*":
-            return None
-        for mark, line in _MISTAKEN:
-            if mark in data and line in data:  # the single byte is found much faster
-                return None
-        reader = hiredis.Reader()
-        try:
-            reader.feed(data)
-            requests: list[list[bytes]] = list(iter(reader.gets, False))
-            b"".join(chain.from_iterable(requests))  # raises where not all are strings
-        except (hiredis.ProtocolError, TypeError):
-            return None
-        # Other things can be gone through as well, and an empty list may stand among them.
-        if set(map(type, requests)) - {list} or not all(requests):
-            return None
-        return requests
 
     def _parse_exactly(self, data: bytes) -> tuple[list[list[bytes]], list[int]]:
         requests: list[list[bytes]] = []

@@ -26,6 +26,8 @@ from math import sqrt
 from random import Random
 from typing import Final, Generic, TypeVar, overload
 
+from mypy_extensions import i64
+
 from node.values.collection import DICT_BYTES, DICT_STEP, SMALL, measure_dict
 
 V = TypeVar("V")
@@ -173,8 +175,8 @@ class Table(Generic[V]):
 
     def __init__(self, source: "dict[bytes, V] | None" = None) -> None:
         self.buckets: list[dict[bytes, V]] = [{}]
-        self.mask = 1
-        self.size = 1
+        self.mask: i64 = 1
+        self.size: i64 = 1
         self.count = 0
         self.grow_at = LOAD
         self.shrink_at = 0
@@ -205,25 +207,29 @@ class Table(Generic[V]):
     @overload
     def get(self, key: bytes, default: D) -> V | D: ...
     def get(self, key: bytes, default: object = None) -> object:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         return self.buckets[i].get(key, default)
 
     def __contains__(self, key: bytes) -> bool:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         return key in self.buckets[i]
 
     def __getitem__(self, key: bytes) -> V:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         return self.buckets[i][key]
 
     def __setitem__(self, key: bytes, value: V) -> None:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -234,7 +240,8 @@ class Table(Generic[V]):
             self._count_in(i, size)
 
     def __delitem__(self, key: bytes) -> None:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         del self.buckets[i][key]
@@ -246,7 +253,8 @@ class Table(Generic[V]):
     def pop(self, key: bytes, default: D) -> V | D: ...
     def pop(self, key: bytes, default: object = None) -> object:
         """Remove a key and return its value, or the default when it is absent."""
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -257,7 +265,8 @@ class Table(Generic[V]):
         return value
 
     def setdefault(self, key: bytes, default: V) -> V:
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -270,7 +279,8 @@ class Table(Generic[V]):
 
     def replace(self, key: bytes, value: V) -> V | None:
         """Set a key and return the value it had before, or None."""
-        i = hash(key) & self.mask
+        i: i64 = hash(key)
+        i &= self.mask
         if i >= self.size:
             i &= self.mask >> 1
         bucket = self.buckets[i]
@@ -370,7 +380,8 @@ class Table(Generic[V]):
         lower: dict[bytes, V] = {}
         upper: dict[bytes, V] = {}
         for key, value in bucket.items():
-            if hash(key) & half:
+            place: i64 = hash(key)
+            if place & half:
                 upper[key] = value
             else:
                 lower[key] = value

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.persistence.packed import format_integer
 from node.values.collection import SMALL
 from node.values.hash import Hash
 from node.values.list import List
+from node.values.number import format_integer
 from node.values.set import HASHTABLE, INTSET, LISTPACK, Set
 from node.values.sorted_set import SortedSet
 from tests.unit.persistence.drawn import LIMITS, scores, texts
