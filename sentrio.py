@@ -15,7 +15,8 @@ import trio
 from cluster.composition import install_cluster
 from node import engine, process
 from node.clock import SystemClock
-from node.composition import compose, tune_collector
+from node.collector import tune_collector
+from node.composition import compose
 from node.config import (
     Config,
     ConfigError,

@@ -6,7 +6,6 @@ own.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -99,10 +98,6 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Migration,
 )
 
-# Objects that may hold others, made and not yet freed, at which the collector looks at them.
-YOUNG_OBJECTS: Final = 250
-NEVER: Final = 1_000_000_000
-
 
 def compose(
     config: Config,
@@ -152,16 +147,3 @@ def _make_durable(server: Server, components: Sequence[Component], child: Child)
     departure = Departure(replication, pause)
     sides = [masters, masters.acknowledgements, replication.failover, departure, restraint]
     return [*persistence, replication, *sides]
-
-
-def tune_collector() -> None:
-    """Keep Python's cyclic collector away from the data.
-
-    Values hold no cycles. New objects are looked at once (exceptions and tasks may make cycles),
-    in portions that take well under a millisecond; what is still used then is data, most
-    likely, and is not looked at again: walking even a part of it would stop the server for tens
-    of milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, NEVER, NEVER)

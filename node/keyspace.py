@@ -440,6 +440,41 @@ class Database:
         if entry is None:
             self._add(bucket, key, value)
             return
+        self._overwrite(entry, value)
+
+    def locate(self, words: list[bytes]) -> list[Entry | None]:
+        """Find what :meth:`put_at` is going to change, for several keys.
+
+        After the first of ``words`` come keys and other things by turns. With many keys nearly all
+        the time goes by waiting for memory: looked up in a loop of their own, which is short, the
+        processor waits for several of them at once.
+        """
+        count: i64 = len(words)
+        buckets: list[Bucket] = []
+        at: i64 = 1
+        while at < count:
+            i: i64 = hash(words[at])
+            i &= self.mask
+            if i >= self.size:
+                i &= self.mask >> 1
+            buckets.append(self.buckets[i])
+            at += 2
+        found: list[Entry | None] = []
+        at = 1
+        for bucket in buckets:
+            # Where there are deadlines it takes more than that.
+            found.append(bucket.entries.get(words[at]) if bucket.deadlines is None else None)
+            at += 2
+        return found
+
+    def put_at(self, entry: Entry | None, key: bytes, value: Value) -> None:
+        """As :meth:`put`, where :meth:`locate` has just found ``entry``, or None, for the key."""
+        if entry is None:
+            self.put(key, value)
+        else:
+            self._overwrite(entry, value)
+
+    def _overwrite(self, entry: Entry, value: Value) -> None:
         old = entry.value
         entry.value = value
         keyspace = self.keyspace

@@ -439,10 +439,12 @@ def set_many_if_missing(ctx: Session, argv: list[bytes]) -> Reply:
 
 def _put_many(ctx: Session, argv: list[bytes]) -> None:
     db = ctx.db
-    for at in range(1, len(argv), 2):
+    at = 1
+    for entry in db.locate(argv):
         name = argv[at]
-        db.put(name, argv[at + 1])
+        db.put_at(entry, name, argv[at + 1])
         db.changed(name, None, EVENT_STRING, b"set")
+        at += 2
 
 
 # Counters.

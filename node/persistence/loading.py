@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from node.collector import collector_at_rest
 from node.command import LOADING, NO_ASYNC_LOADING, Command
 from node.component import Component
 from node.engine import STAGE_LOADING
@@ -85,9 +86,10 @@ class Loading(Component):
     async def load(self) -> None:
         """Load the data. Raises LoadFailed; the reason has been logged."""
         self.enter()
-        for source in self.sources:
-            if await source():
-                break
+        with collector_at_rest():
+            for source in self.sources:
+                if await source():
+                    break
         self.leave()
 
     def enter(self, *, serving: bool = False) -> None:

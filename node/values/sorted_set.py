@@ -172,7 +172,8 @@ class SortedSet(Collection):
             scores[member] = score
         else:
             # What Table does, without looking whether the member is new.
-            i = hash(member) & scores.mask
+            i: i64 = hash(member)
+            i &= scores.mask
             if i >= scores.size:
                 i &= scores.mask >> 1
             scores.buckets[i][member] = score

@@ -26,7 +26,8 @@ from math import sqrt
 from random import Random
 from typing import Final, Generic, TypeVar, overload
 
-from mypy_extensions import i64
+from librt.vecs import append, pop, vec
+from mypy_extensions import i32, i64
 
 from node.values.collection import DICT_BYTES, DICT_STEP, SMALL, measure_dict
 
@@ -58,8 +59,8 @@ one of it has been; over all draws that is less than one in ten million."""
 ENTRY_BYTES: Final = 41
 """What one entry costs on average, without key and value."""
 
-SLOT_BYTES: Final = 8
-"""What a bucket costs beside its dict: its place in the list."""
+SLOT_BYTES: Final = 12
+"""What a bucket costs beside its dict: its places in the list and among the counts."""
 
 POSITION_BITS: Final = 48
 SPAN: Final = 1 << POSITION_BITS
@@ -167,14 +168,29 @@ class Table(Generic[V]):
     `count` is the number of entries.  `room` is what the buckets cost beyond an empty one, in
     bytes, without keys and values; it never lags behind.  Whoever inserts or deletes goes through
     the methods.  Iterators must be used up before the next change.
+
+    `counts` has the number of entries of each bucket once more: close together, so that random
+    picks look at no bucket in vain, which in a large table would be to wait for memory each time.
     """
 
     # A table that only grows knows the size of its dicts by the number of their entries; one that
     # is `worn`, since keys were taken out, asks them.
-    __slots__ = ("buckets", "count", "grow_at", "mask", "peak", "room", "shrink_at", "size", "worn")
+    __slots__ = (
+        "buckets",
+        "count",
+        "counts",
+        "grow_at",
+        "mask",
+        "peak",
+        "room",
+        "shrink_at",
+        "size",
+        "worn",
+    )
 
     def __init__(self, source: "dict[bytes, V] | None" = None) -> None:
         self.buckets: list[dict[bytes, V]] = [{}]
+        self.counts: vec[i32] = vec[i32]([0])
         self.mask: i64 = 1
         self.size: i64 = 1
         self.count = 0
@@ -311,6 +327,7 @@ class Table(Generic[V]):
     def clear(self) -> None:
         """Remove everything at once; see `drain` for a way in bounded steps."""
         self.buckets = [{}]
+        self.counts = vec[i32]([0])
         self.count = 0
         self.mask = 1
         self.room = 0
@@ -330,7 +347,7 @@ class Table(Generic[V]):
 
     # The account.
 
-    def _count_in(self, i: int, size: int) -> None:
+    def _count_in(self, i: i64, size: int) -> None:
         """Account for a key that is new in bucket i, whose dict had a size before, if worn."""
         bucket = self.buckets[i]
         if self.worn:
@@ -345,10 +362,11 @@ class Table(Generic[V]):
         else:
             self._measure_all()  # beyond all likelihood
         self.count += 1
+        self.counts[i] += 1
         if self.count > self.grow_at:
             self._split()
 
-    def _count_out(self, i: int) -> None:
+    def _count_out(self, i: i64) -> None:
         """Account for a key that was taken out of bucket i."""
         self.worn = True
         bucket = self.buckets[i]
@@ -356,14 +374,18 @@ class Table(Generic[V]):
             self.room -= measure_dict(bucket.__sizeof__()) - DICT_BYTES[0]
             self.buckets[i] = {}
         self.count -= 1
+        self.counts[i] -= 1
         if self.count < self.shrink_at:
             self._merge()
 
     def _measure_all(self) -> None:
-        """Find out what all the buckets cost."""
-        room = SLOT_BYTES * (self.size - 1) - DICT_BYTES[0]
+        """Find out what all the buckets hold and cost."""
+        room = SLOT_BYTES * (len(self.buckets) - 1) - DICT_BYTES[0]
+        counts = vec[i32]()
         for bucket in self.buckets:
+            counts = append(counts, i32(len(bucket)))
             room += measure_dict(bucket.__sizeof__())
+        self.counts = counts
         self.room = room
 
     # Growth and shrinkage, one bucket at a time.
@@ -387,6 +409,8 @@ class Table(Generic[V]):
                 lower[key] = value
         self.buckets.append(upper)
         self.buckets[source] = lower
+        self.counts[source] = i32(len(lower))
+        self.counts = append(self.counts, i32(len(upper)))
         self.room += (
             measure_dict(lower.__sizeof__())
             + measure_dict(upper.__sizeof__())
@@ -406,6 +430,7 @@ class Table(Generic[V]):
         # A new dict, since the old one may be mostly holes after many deletions.
         merged = {**bucket, **moved}
         self.buckets[target] = merged
+        self.counts[target] = i32(len(merged))
         self.room += (
             measure_dict(merged.__sizeof__())
             - measure_dict(bucket.__sizeof__())
@@ -414,6 +439,7 @@ class Table(Generic[V]):
         )
 
     def _unlink_last(self) -> None:
+        self.counts, _ = pop(self.counts)
         size = self.size - 1
         if size * 2 <= self.mask:
             self.mask >>= 1
@@ -446,32 +472,29 @@ class Table(Generic[V]):
         of the smaller table that is growing into the next size: the two halves of one that has
         been split share its column, so that all cells are about equally full.
         """
-        count = self.count
-        if count == 0:
+        if self.count == 0:
             raise IndexError("random key of an empty table")
         if self.size == 1:
-            return 0, int(rng.random() * count)
-        buckets = self.buckets
-        half = (self.mask + 1) >> 1
-        split = self.size - half
-        mean = count / (half + half)
+            return 0, int(rng.random() * self.count)
+        counts = self.counts
+        half: i64 = (self.mask + 1) >> 1
+        split: i64 = self.size - half
+        mean = self.count / float(half + half)
         # Rows for a bucket that has been split; one that has not takes twice as many.
-        rows = int(mean + SLACK * sqrt(mean)) + 2
-        if rows < self.peak:
-            rows = self.peak
+        rows: i64 = max(int(mean + SLACK * sqrt(mean)) + 2, self.peak)
         while True:
-            height = rows + rows
-            cell = int(rng.random() * float(half * height))
-            column = cell // height
-            row = cell - column * height
+            height: i64 = rows + rows
+            cell: i64 = int(rng.random() * float(half * height))
+            column: i64 = cell // height
+            row: i64 = cell - column * height
             if column >= split:
-                taken = len(buckets[column])
-                excess = taken - height
+                taken = i64(counts[column])
+                excess: i64 = taken - height
             else:
                 if row >= rows:
                     row -= rows
                     column += half
-                taken = len(buckets[column])
+                taken = i64(counts[column])
                 excess = taken - rows
             if excess > 0:
                 # Beyond all likelihood, but then make room and draw again.
@@ -504,6 +527,7 @@ class Table(Generic[V]):
                 continue
             for _ in range(budget - removed):
                 bucket.popitem()
+            self.counts[self.size - 1] = i32(len(bucket))
             self.worn = True
             self.count -= budget - removed
             removed = budget
@@ -516,6 +540,7 @@ class Table(Generic[V]):
         if self.size == 1:
             bucket = self.buckets[0]
             self.buckets[0] = {}
+            self.counts[0] = 0
             self.room = 0
         else:
             bucket = self.buckets.pop()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.composition import YOUNG_OBJECTS, tune_collector
+from node.collector import YOUNG_OBJECTS, collector_at_rest, tune_collector
 from node.session import Session
 from tests.inprocess import LocalServer
 
@@ -40,6 +40,32 @@ def test_the_collector_only_looks_at_new_objects() -> None:
     assert len(kept) == 100 * YOUNG_OBJECTS
     assert len(seen) >= 90
     assert set(seen) == {0}
+
+
+@pytest.mark.usefixtures("collector")
+def test_what_is_loaded_is_not_looked_at_at_all() -> None:
+    tune_collector()
+    gc.collect()
+    frozen = gc.get_freeze_count()
+    seen: list[int] = []
+
+    def look(phase: str, info: dict[str, int]) -> None:
+        seen.append(info["generation"])
+
+    gc.callbacks.append(look)
+    try:
+        with collector_at_rest():
+            kept = [[n] for n in range(10 * YOUNG_OBJECTS)]
+        assert not seen
+    finally:
+        gc.callbacks.remove(look)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() >= frozen + len(kept)
+
+
+def test_a_collector_that_is_not_tuned_is_left_alone() -> None:
+    with collector_at_rest():
+        assert gc.isenabled()
 
 
 def sessions() -> int:

@@ -297,3 +297,39 @@ def test_room_made_in_advance(count: int) -> None:
     assert db.size < 10
     db.reserve(1 << 40)
     assert db.size == MOST_RESERVED
+
+
+@pytest.mark.parametrize("lfu", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_many_keys_stored_at_once_are_as_those_stored_one_by_one(seed: int, lfu: bool) -> None:
+    rng = random.Random(seed)
+    pair = make_keyspace(seed), make_keyspace(seed)
+    for keyspace in pair:
+        keyspace.lfu = lfu
+    one, other = (keyspace.databases[0] for keyspace in pair)
+    for step in range(300):
+        # Some twice; new ones, so that buckets are split meanwhile; and values of all kinds before.
+        words = [b"MSET"]
+        for _ in range(rng.randrange(1, 40)):
+            words += [b"%d" % rng.randrange(step + 20), bytes(rng.randrange(100))]
+        for at in range(1, len(words), 2):
+            one.put(words[at], words[at + 1])
+        at = 1
+        for entry in other.locate(words):
+            other.put_at(entry, words[at], words[at + 1])
+            at += 2
+        for db in (one, other):
+            db.keyspace.now += 1000
+            key = words[1]
+            if step % 3 == 0:
+                db.set_deadline(key, db.keyspace.now + step % 2 * 100_000)
+            elif step % 3 == 1:
+                db.put(key, Set.from_members(db.keyspace.limits, [b"a", b"b"]))
+            check(db)
+    assert dict(one.items()).keys() == dict(other.items()).keys()
+    for key, value in one.items():
+        if isinstance(value, bytes):
+            assert other.stored(key) == value
+        assert other.deadline(key) == one.deadline(key)
+        assert lfu or other.clock(key) == one.clock(key)
+    assert one.memory == other.memory

@@ -20,6 +20,7 @@ def check(table: Table[Any]) -> None:
     """Assert what must hold between any two operations."""
     assert len(table.buckets) == table.size
     assert table.count == sum(map(len, table.buckets)) == len(table)
+    assert list(table.counts) == list(map(len, table.buckets))
     assert (table.mask + 1) // 2 <= table.size <= table.mask
     assert table.mask & (table.mask + 1) == 0
     assert SPARSE * (table.size - 1) <= table.count <= 2 * LOAD * table.size + LOAD
