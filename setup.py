@@ -44,6 +44,7 @@ CORE = [
     "node/persistence/dataset.py",
     "node/persistence/aof_parser.py",
     "node/persistence/aof_replay.py",
+    "node/persistence/aof_writer.py",
     "node/persistence/crc64.py",
     "node/persistence/dump.py",
     "node/persistence/lzf.py",

@@ -55,6 +55,15 @@ class CommandLog:
         if reader in self.message_readers:
             self.message_readers.remove(reader)
 
+    def append_one(self, db: int, argv: list[bytes]) -> None:
+        """Log one request that changes a database: what is logged nearly always."""
+        if db == self.selected:
+            wire = encode_request(argv)
+            for reader in self.readers:
+                reader(wire)
+        else:
+            self.append([(db, argv)])
+
     def append(self, commands: list[tuple[int, list[bytes]]], *, together: bool = True) -> None:
         """Log (database, request) pairs; more than one are one unit if they belong ``together``.
 
@@ -62,13 +71,6 @@ class CommandLog:
         """
         if not self.readers or not commands:
             return
-        if len(commands) == 1:
-            db, argv = commands[0]
-            if db == self.selected and db != MESSAGE:
-                wire = encode_request(argv)
-                for reader in self.readers:
-                    reader(wire)
-                return
         changes = commands
         for db, _ in commands:
             if db == MESSAGE:

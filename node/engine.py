@@ -570,6 +570,13 @@ class Engine:
             if keyspace.ready:
                 self.blocking.serve()
             return
+        if self._unit is None and session.effects is None and not self._deletions:
+            if keyspace.dirty != self._dirty_seen:
+                self._dirty_seen = keyspace.dirty
+                self.command_log.append_one(session.db.index, argv)
+            if keyspace.ready:
+                self.blocking.serve()
+            return
         changes = self._deletions
         self._deletions = []
         # A command that changed nothing may still insist on the log (FLUSHALL of nothing).

@@ -18,6 +18,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any, Final
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from node.values.number import format_double
@@ -132,8 +133,7 @@ CACHED_LENGTHS: Final = 2048
 BULK_HEADS: Final = [b"$%d\r\n" % n for n in range(CACHED_LENGTHS)]
 _BULK_LENGTHS: Final = [b"$%d" % n for n in range(CACHED_LENGTHS)]
 _INTEGERS: Final = [b":%d\r\n" % n for n in range(CACHED_LENGTHS)]
-SHORT_REQUEST: Final = 10
-_REQUEST_HEADS: Final = [b"*%d\r\n" % n for n in range(SHORT_REQUEST)]
+_ARRAY_HEADS: Final = [b"*%d\r\n" % n for n in range(CACHED_LENGTHS)]
 
 
 def encode(reply: Reply, protocol: int) -> bytes:
@@ -235,16 +235,15 @@ def encode_error(text: bytes) -> bytes:
 
 def encode_request(argv: list[bytes]) -> bytes:
     """A request (or a line of the command log) as a multi-bulk array of bulk strings."""
-    count = len(argv)
-    if count >= SHORT_REQUEST:
-        return b"*%d\r\n" % count + encode_items(argv, 2)
-    parts = [_REQUEST_HEADS[count]]
+    out = BytesWriter()
+    count: i64 = len(argv)
+    out.write(_ARRAY_HEADS[count] if count < CACHED_LENGTHS else b"*%d\r\n" % count)
     for word in argv:
-        size = len(word)
-        parts.append(BULK_HEADS[size] if size < CACHED_LENGTHS else b"$%d\r\n" % size)
-        parts.append(word)
-        parts.append(CRLF)
-    return b"".join(parts)
+        size: i64 = len(word)
+        out.write(BULK_HEADS[size] if size < CACHED_LENGTHS else b"$%d\r\n" % size)
+        out.write(word)
+        out.write(CRLF)
+    return out.getvalue()
 
 
 def take_requests(data: bytes, bulk_limit: int, requests: list[list[bytes]]) -> int:

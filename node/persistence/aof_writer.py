@@ -279,7 +279,7 @@ class AofWriter:
         buffer = self.buffer
         if not buffer:
             if self.synced != self.offset and self.descriptor >= 0:
-                self._sync()
+                self._sync(self._clock.monotonic_ns())
             return
         if self.descriptor < 0:
             return
@@ -308,9 +308,9 @@ class AofWriter:
                 written += self._files.write(self.descriptor, memoryview(data)[written:])
         except OSError as error:
             reason = error
-        taken = self._clock.monotonic_ns() - now
-        if taken > 1_000_000:
-            self._report_write(taken)
+        ended = self._clock.monotonic_ns()
+        if ended - now > 1_000_000:
+            self._report_write(ended - now)
         if reason is not None:
             self._fail_write(data, written, reason)
             return
@@ -322,7 +322,7 @@ class AofWriter:
             self._log.warning("AOF write error looks solved, Redis can write again.")
             self.write_error = ""
             self.changed()
-        self._sync()
+        self._sync(ended)
 
     def _report_write(self, taken: int) -> None:
         if self._syncing >= 0:
@@ -376,7 +376,7 @@ class AofWriter:
 
     # Syncing.
 
-    def _sync(self) -> None:
+    def _sync(self, now: int) -> None:
         """Make what was written permanent, where the policy says that it is time."""
         policy = self.policy
         if policy == NEVER and not self.sync_error:
@@ -384,7 +384,6 @@ class AofWriter:
         if self.spare and self._busy():
             return
         if policy == ALWAYS:
-            began = self._clock.monotonic_ns()
             try:
                 self._files.fdatasync(self.descriptor)
             except OSError as error:
@@ -395,12 +394,11 @@ class AofWriter:
                 self._end(1)
                 return
             ended = self._clock.monotonic_ns()
-            self._report_stall(b"aof-fsync-always", ended - began)
+            self._report_stall(b"aof-fsync-always", ended - now)
             self.synced = self.offset
             self._last_sync_ns = ended
             self._succeed_sync(self.mark())
             return
-        now = self._clock.monotonic_ns()
         if now - self._last_sync_ns >= SECOND_NS:
             if self._syncing < 0:
                 self._syncing = self.descriptor
