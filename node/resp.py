@@ -153,29 +153,30 @@ def encode(reply: Reply, protocol: int) -> bytes:
     if reply is None:
         return b"$-1\r\n" if protocol == 2 else b"_\r\n"
     if kind is list:
-        return b"*%d\r\n" % len(reply) + encode_items(reply, protocol)
+        return _encode_items(b"*%d\r\n" % len(reply), reply, protocol)
     return _encode_rare(reply, kind, protocol)
 
 
-def encode_items(items: list[Reply], protocol: int) -> bytes:
-    """The concatenated encodings of ``items``."""
+def _encode_items(start: bytes, items: list[Reply], protocol: int) -> bytes:
+    """``start`` and the concatenated encodings of ``items``."""
     if not items:
-        return b""
+        return start
     # Arrays of short strings are the common case, and a join of two interleaved lists the
     # fastest way to write one, unless all are of one length; whatever else is inside makes one of
     # these calls raise.
     size = _find_length(items)
     if size >= 0:
         head = BULK_HEADS[size]
-        return head + (CRLF + head).join(items) + CRLF
+        return b"%b%b%b\r\n" % (start, head, (CRLF + head).join(items))
     try:
         sizes = list(map(len, items))
         parts: list[bytes] = [b""] * (2 * len(items) + 1)
         parts[0:-1:2] = map(_BULK_LENGTHS.__getitem__, sizes)
         parts[1::2] = items
+        parts[0] = start + parts[0]
         return CRLF.join(parts)
     except (TypeError, IndexError):
-        return b"".join([encode(item, protocol) for item in items])
+        return start + b"".join([encode(item, protocol) for item in items])
 
 
 def _find_length(items: list[Reply]) -> int:
@@ -215,15 +216,16 @@ def _encode_rare(reply: Reply, kind: type, protocol: int) -> bytes:
             return b"$%d\r\n%b\r\n" % (len(reply.text), reply.text)
         return b"(%b\r\n" % reply.text
     items = reply.items
-    body = encode_items(items, protocol)
     if protocol == 2:
-        return b"*%d\r\n" % len(items) + body
-    if kind is Map:
-        return b"%%%d\r\n" % (len(items) // 2) + body
-    if kind is SetReply:
-        return b"~%d\r\n" % len(items) + body
-    assert kind is Push, kind
-    return b">%d\r\n" % len(items) + body
+        start = b"*%d\r\n" % len(items)
+    elif kind is Map:
+        start = b"%%%d\r\n" % (len(items) // 2)
+    elif kind is SetReply:
+        start = b"~%d\r\n" % len(items)
+    else:
+        assert kind is Push, kind
+        start = b">%d\r\n" % len(items)
+    return _encode_items(start, items, protocol)
 
 
 def encode_error(text: bytes) -> bytes:

@@ -26,6 +26,8 @@ import struct
 from math import inf
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from node.persistence.crc64 import crc64
 from node.persistence.lzf import MOST_EXPANSION, decompress
 from node.persistence.packed import decode_listpack, decode_ziplist
@@ -102,6 +104,7 @@ class Shortage(Exception):
     """There are not enough bytes; `RdbReader` knows how many it takes."""
 
 
+@mypyc_attr(acyclic=True)
 class Record:
     """A key out of the file.
 

@@ -27,7 +27,7 @@ from node.values.collection import Collection, Limits
 from node.values.hash import Hash
 from node.values.list import List
 from node.values.listpack import HEADER, SIZE_LIMITS, measure_entry
-from node.values.number import format_integer
+from node.values.number import format_integer, to_double
 from node.values.set import HASHTABLE, LISTPACK, Set
 from node.values.sorted_set import SortedSet
 
@@ -114,7 +114,9 @@ def _sorted_set_of_texts(limits: Limits, entries: list[bytes]) -> SortedSet:
     count = len(entries)
     if count & 1:
         raise ValueError("Zset with a member that has no score")
-    scores: dict[bytes, float] = dict(zip(entries[::2], map(float, entries[1::2]), strict=True))
+    scores: dict[bytes, float] = {}
+    for at in range(0, count, 2):
+        scores[entries[at]] = to_double(entries[at + 1])
     if len(scores) * 2 != count:
         raise ValueError("Duplicate zset members detected")
     for score in scores.values():

@@ -5,7 +5,7 @@ must print as the server of version 7.2 prints it.  See `long_double` for INCRBY
 """
 
 import re
-from math import inf
+from math import inf, nan
 from typing import Final
 
 from mypy_extensions import i64
@@ -72,6 +72,46 @@ def format_integer(number: i64) -> bytes:
     return b"%d" % number
 
 
+_POWERS: Final = [10.0**places for places in range(16)]
+
+
+def _parse_decimal(text: bytes) -> float:
+    """Return the double that a plain decimal of at most 15 digits spells, NaN for all else.
+
+    Both its digits and the power of ten to divide them by are exact as doubles, so that the one
+    division rounds as the best parser would.
+    """
+    length: i64 = len(text)
+    if length == 0 or length > 17:
+        return nan
+    at: i64 = 1 if text[0] == 45 else 0
+    number: i64 = 0
+    digits: i64 = 0
+    before: i64 = -1  # digits before the point
+    while at < length:
+        byte: i64 = text[at]
+        if 48 <= byte <= 57:
+            number = number * 10 + byte - 48
+            digits += 1
+        elif byte == 46 and before < 0:
+            before = digits
+        else:
+            return nan
+        at += 1
+    if digits == 0 or digits > 15:
+        return nan
+    result = float(number)
+    if before >= 0:
+        result /= _POWERS[digits - before]
+    return -result if text[0] == 45 else result
+
+
+def to_double(text: bytes) -> float:
+    """Return the double that a text spells, as ``float``, of which ValueError comes, too."""
+    number = _parse_decimal(text)
+    return number if number == number else float(text)
+
+
 HEX_FLOAT: Final = re.compile(
     rb"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
 )
@@ -85,12 +125,9 @@ def parse_float(text: bytes) -> float | None:
     spaces around the number, a finite number too large for a double, and one other than zero that
     is too small (`getDoubleFromObject`).
     """
-    if len(text) < 300 and (text.isdigit() or not text.translate(None, b"0123456789.-")):
-        # Nothing that float() takes and strtod does not, and no exponent to go out of range.
-        try:
-            return float(text)
-        except ValueError:
-            return None
+    number = _parse_decimal(text)
+    if number == number:
+        return number
     try:
         number = float(text)
     except ValueError:

@@ -17,6 +17,7 @@ from node.values.number import (
     parse_bound,
     parse_float,
     parse_integer,
+    to_double,
 )
 
 INTEGER = re.compile(rb"0|-?[1-9][0-9]{0,18}")
@@ -98,6 +99,19 @@ def test_floats_that_are_read(text: bytes, number: float) -> None:
 )
 def test_floats_that_are_refused(text: bytes) -> None:
     assert parse_float(text) is None
+
+
+@given(st.from_regex(rb"-?[0-9]{0,9}\.?[0-9]{0,9}", fullmatch=True))
+def test_decimals_are_read_to_the_last_bit(text: bytes) -> None:
+    try:
+        number = float(text)
+    except ValueError:
+        assert parse_float(text) is None
+        with pytest.raises(ValueError, match="could not convert"):
+            to_double(text)
+    else:
+        # Which tells -0 from 0 as well.
+        assert str(parse_float(text)) == str(to_double(text)) == str(number)
 
 
 @pytest.mark.parametrize(
