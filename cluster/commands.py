@@ -104,7 +104,7 @@ class ClusterCommands(ClusterFamily):
         """OK, as soon as the change is on disk, or without ``flush`` in the file."""
         cluster = self._mode
         cluster.machine.doubt()
-        cluster.save_before_reply(flush)
+        cluster.saver.save_before_reply(flush)
         return OK
 
     # Clients.
@@ -535,7 +535,7 @@ class ClusterCommands(ClusterFamily):
     def save_config(self, ctx: Session, argv: list[bytes]) -> Reply:
         """OK when it is on disk."""
         try:
-            self._mode.save_now()
+            self._mode.saver.save_now()
         except OSError as error:
             raise ReplyError(
                 b"ERR error saving the cluster node config: %b" % str(error.strerror).encode()

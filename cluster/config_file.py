@@ -221,6 +221,11 @@ class ConfigFile:
         # the next one: left to who waits for the disk anyway.
         self._replaced: list[int] = []
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest content; 0 if nothing has been saved since the start."""
+        return self._saved
+
     def open(self) -> bytes:
         """Lock the file, made where there is none, and read it. Raises Locked, OSError."""
         while True:

@@ -77,7 +77,7 @@ def test_a_slot_is_in_the_file_before_the_answer_and_on_disk_before_any_packet(
     bus.links[link] = None
     bus.send(link, b"packet")
     assert not link.queue
-    node.cluster.save_now()
+    node.cluster.saver.save_now()
     assert list(link.queue) == [b"packet"]
 
 
