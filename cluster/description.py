@@ -31,8 +31,7 @@ def describe_node(state: State, node: Node, aux: bool = False) -> str:
     bits = slot_bits(node.slots)
     if aux:
         # Who reads the file cannot know that the owner claims them no more, so they have none.
-        for slot in state.unclaimed:
-            bits &= ~(1 << slot)
+        bits &= ~state.unclaimed
     connected = node is state.myself or (node.link is not None and node.link.open)
     epoch = node.master.config_epoch if node.master is not None else node.config_epoch
     words = [

@@ -86,7 +86,7 @@ def test_a_slot_that_is_taken_over_is_on_disk_where_it_brings_an_epoch(node: Clu
     other = state.find(OTHER)
     assert other is not None
     for slot in (5, 6):
-        state.move(slot, other)
+        state.move(1 << slot, other)
         assert node.call("CLUSTER", "SETSLOT", slot, "IMPORTING", OTHER) == 0
     assert node.call("CLUSTER", "SETSLOT", 5, "NODE", state.myself.name) > 0
     assert node.call("CLUSTER", "SETSLOT", 6, "NODE", state.myself.name) == 0
