@@ -207,15 +207,21 @@ def _parse_vars(state: State, words: list[str]) -> None:
 
 
 class ConfigFile:
-    """The file of a running node. Saves may come from several threads; the newest wins."""
+    """The file of a running node. Saves may come from several threads; the newest wins.
+
+    Whoever waits for the disk, in a thread, holds up nobody who does not.
+    """
 
     def __init__(self, path: str, files: Files) -> None:
         self.path = str(Path(path).absolute())
         self._files = files
+        # Held while the file is replaced, and not while it is written or flushed.
         self._lock = threading.Lock()
         self._descriptor = -1
-        # The numbers of the newest content that has been written, and that is on disk.
+        # The numbers of the newest content that is in the file; of the one that the disk has as
+        # well; and of the one whose name the disk has, too.
         self._saved = 0
+        self._synced = 0
         self._flushed = 0
         # Closing a file that has lost its name frees its blocks, which takes longer than writing
         # the next one: left to who waits for the disk anyway.
@@ -248,40 +254,63 @@ class ConfigFile:
 
         Without ``flush`` it survives the end of the process, and not yet that of the machine.
         """
-        with self._lock:
-            if number <= self._saved:
-                if flush and number > self._flushed:
-                    # What is in the file is newer, and may not be on disk.
-                    self._files.fsync(self._descriptor)
-                    self._sync_folder()
-                return
-            aside = f"{self.path}.tmp-{os.getpid()}-{number}"
-            descriptor = self._files.create(aside)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._files.write_all(descriptor, content)
-                if flush:
-                    self._files.fsync(descriptor)
-                self._files.rename(aside, self.path)
-            except BaseException:
-                self._files.close(descriptor)
-                with contextlib.suppress(OSError):
-                    self._files.remove(aside)
-                raise
-            if self._descriptor >= 0:
-                self._replaced.append(self._descriptor)
-            if len(self._replaced) > MOST_REPLACED:
-                self._files.close(self._replaced.pop())
-            self._descriptor = descriptor
-            self._saved = number
-            if flush:
-                self._sync_folder()
+        if number > self._saved:
+            self._write(content, number, flush)
+        if flush and number > self._flushed:
+            self._flush()
 
-    def _sync_folder(self) -> None:
-        while self._replaced:
-            self._files.close(self._replaced.pop())
-        self._files.sync_folder(str(Path(self.path).parent))
-        self._flushed = self._saved
+    def _write(self, content: bytes, number: int, flush: bool) -> None:
+        aside = f"{self.path}.tmp-{os.getpid()}-{number}"
+        files = self._files
+        descriptor = files.create(aside)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.write_all(descriptor, content)
+            if flush:
+                files.fsync(descriptor)
+            with self._lock:
+                if self._saved < number:
+                    files.rename(aside, self.path)
+                    descriptor, self._descriptor = self._descriptor, descriptor
+                    self._saved = number
+                    if flush:
+                        self._synced = number
+                    aside = ""
+        finally:
+            if aside:
+                with contextlib.suppress(OSError):
+                    files.remove(aside)
+            self._let_go(descriptor)
+
+    def _let_go(self, descriptor: int) -> None:
+        """Close a file that has no name any more, later."""
+        with self._lock:
+            if descriptor >= 0:
+                self._replaced.append(descriptor)
+            surplus = self._replaced.pop() if len(self._replaced) > MOST_REPLACED else -1
+        if surplus >= 0:
+            self._files.close(surplus)
+
+    def _flush(self) -> None:
+        """What is in the file may be newer than what the caller has written, and not on disk."""
+        with self._lock:
+            number = self._saved
+            replaced = self._replaced
+            self._replaced = []
+            # A copy, since the file may be replaced meanwhile.
+            copy = os.dup(self._descriptor) if self._synced < number else -1
+        if copy >= 0:
+            replaced.append(copy)
+        try:
+            if copy >= 0:
+                self._files.fsync(copy)
+            self._files.sync_folder(str(Path(self.path).parent))
+        finally:
+            for descriptor in replaced:
+                self._files.close(descriptor)
+        with self._lock:
+            self._synced = max(self._synced, number)
+            self._flushed = max(self._flushed, number)
 
     def close(self) -> None:
         """Give the file free."""

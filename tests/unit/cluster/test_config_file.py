@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -169,4 +170,39 @@ def test_what_was_written_without_a_flush_is_flushed_by_the_next_one(tmp_path: P
     assert files.flushes == 2 * flushed
     file.save(b"three", 3)
     assert files.flushes == 2 * flushed
+    file.close()
+
+
+class SlowFiles(Files):
+    """A disk whose flushes take until they are let go on."""
+
+    __slots__ = ("begun", "going_on")
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.going_on = threading.Event()
+
+    def fsync(self, descriptor: int) -> None:
+        self.begun.set()
+        assert self.going_on.wait(20)
+        super().fsync(descriptor)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_waits_for_the_disk_holds_nobody_up(tmp_path: Path, late: bool) -> None:
+    files = SlowFiles()
+    path = tmp_path / "nodes.conf"
+    file = ConfigFile(str(path), files)
+    file.open()
+    if late:  # the flush is then of what is there already
+        file.save(b"three", 3, flush=False)
+    thread = threading.Thread(target=file.save, args=(b"two", 2))
+    thread.start()
+    assert files.begun.wait(20)
+    file.save(b"four", 4, flush=False)
+    assert path.read_bytes() == b"four"
+    files.going_on.set()
+    thread.join()
+    assert path.read_bytes() == b"four"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["nodes.conf"]
     file.close()
