@@ -80,8 +80,7 @@ class Router:
                 slot >= 0
                 and state.owners[slot] is state.myself
                 and state.up
-                and not state.migrating
-                and not state.importing
+                and (not state.migrating or slot not in state.migrating)
             ):
                 return None
         if session.from_master:
