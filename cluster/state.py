@@ -98,6 +98,9 @@ class Node:
         self.config_epoch = 0
         self.slots = bytearray(BITMAP_SIZE)
         self.slot_count = 0
+        # The ranges of a bitmap that is mostly the one above: the file is written often.
+        self._ranged = bytes(BITMAP_SIZE)
+        self._ranges: list[tuple[int, int]] = []
         self.master: Node | None = None
         self.replicas: list[Node] = []
         self.ping_sent = 0  # the ping that has not been answered
@@ -151,7 +154,10 @@ class Node:
     @property
     def slot_ranges(self) -> list[tuple[int, int]]:
         """Its slots as ranges (first, last)."""
-        return find_runs(slot_bits(self.slots))
+        if self._ranged != self.slots:
+            self._ranged = bytes(self.slots)
+            self._ranges = find_runs(slot_bits(self.slots))
+        return self._ranges
 
     @property
     def working_replicas(self) -> int:
