@@ -105,6 +105,8 @@ class Server:
         # Loading aside, while the old data are served.
         self.async_loading = False
         self._load_scope = trio.CancelScope()
+        # Whether nothing at all has been executed since the last periodic work.
+        self.quiet = False
         # Holds up the whole process for so many seconds (DEBUG SLEEP).
         self.sleep: Callable[[float], None] = time.sleep
         self._stop = trio.Event()
@@ -347,10 +349,12 @@ class Server:
     async def _run_ticks(self) -> None:
         """The periodic work of all components, ``hz`` times a second."""
         engine = self.engine
+        last_ns = 0
         while True:
             await trio.sleep(1.0 / self.config.integer("hz"))
             if engine.cron_paused:
                 continue
+            self.quiet = engine.ended_ns == last_ns
             engine.refresh()
             now = engine.ended_ns
             for component in engine.components:
@@ -365,6 +369,7 @@ class Server:
                     )
                 if engine.keyspace.pending:
                     engine.settle_background()
+            last_ns = engine.ended_ns
 
     def _wake_timers(self) -> None:
         self._timers_changed.set()
