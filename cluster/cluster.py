@@ -86,6 +86,7 @@ class Cluster(Component, Outside):
         self._pubsub.propagate = self._propagate
         server.listen_hooks.append(self._listen)
         server.hub.barriers.append(self.saver.save_before_replies)
+        server.shutdown_hooks.append(lambda _: self.saver.save_at_end())
         server.loaded_hooks.append(self._check_data)
         if state.myself.master is not None and state.myself.master.has_address:
             self.follow(state.myself.master)

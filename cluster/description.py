@@ -29,9 +29,11 @@ def describe_node(state: State, node: Node, aux: bool = False) -> str:
     """One line, without its end."""
     master = node.master.name if node.master is not None else "-"
     ranges = node.slot_ranges
-    if aux and state.unclaimed:
+    if aux and state.unclaimed and node.slot_count:
         # Who reads the file cannot know that the owner claims them no more, so they have none.
-        ranges = find_runs(slot_bits(node.slots) & ~state.unclaimed)
+        bits = slot_bits(node.slots)
+        if bits & state.unclaimed:
+            ranges = find_runs(bits & ~state.unclaimed)
     connected = node is state.myself or (node.link is not None and node.link.open)
     epoch = node.master.config_epoch if node.master is not None else node.config_epoch
     words = [

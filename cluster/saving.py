@@ -2,9 +2,9 @@
 
 Three wait. Packets do not leave before all is on disk that the machine knew when they were made
 (rule 1 of :mod:`.machine`): :class:`~cluster.bus.Bus` holds them, while a thread writes the file.
-What a client has changed is in the file before the client is answered, once for all clients of a
-batch; and on disk, too, unless it was said that the disk may come a moment later. So CLUSTER
-SETSLOT, of which a reshard sends thousands, waits for the file only.
+What a client has changed is on disk before the client is answered, once for all clients of a batch;
+or noted (:class:`~cluster.config_file.ConfigFile`), where it was said that the disk may come a
+moment later. So CLUSTER SETSLOT, of which a reshard sends thousands, waits for no disk.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ class Saver:
         self._settle = settle
         self._number = file.newest
         self._wanted = trio.Event()
-        self._may_gather = False  # what is to be saved is in the file, but not flushed
+        self._may_gather = False  # what is to be saved has been noted
         self._must_save = False  # before clients are answered
         self._must_flush = False  # the disk, too, before they are
 
     def save_now(self, flush: bool = True) -> None:
         """Write the file before returning. Raises OSError.
 
-        Without ``flush`` the disk is waited for in the background, and by packets only.
+        Without ``flush`` it is only noted: the disk is waited for in the background, and by
+        packets.
         """
         self._number += 1
         machine = self._machine
@@ -62,8 +63,8 @@ class Saver:
     def save_before_reply(self, flush: bool = True) -> None:
         """Have the file written before the client is answered that is being served.
 
-        Without ``flush`` it is on disk only a moment later. Conclusions are drawn then, too, once
-        for all requests of a batch.
+        Without ``flush`` it is noted, and on disk only a moment later. Conclusions are drawn then,
+        too, once for all requests of a batch.
         """
         self._must_save = True
         self._must_flush = self._must_flush or flush
@@ -79,6 +80,14 @@ class Saver:
             self.save_now(flush)
         except OSError as error:
             self._complain(error)
+
+    def save_at_end(self) -> None:
+        """The server goes down in good order: whoever comes next need not read notes."""
+        if self._file.is_late:
+            try:
+                self.save_now()
+            except OSError as error:
+                self._log.warning(f"Could not save the cluster's state: {error.strerror}")
 
     def tick(self) -> None:
         """Save what no client waits for any more."""
