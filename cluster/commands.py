@@ -101,7 +101,7 @@ class ClusterCommands(ClusterFamily):
                 command.handler = _refuse
 
     def _changed(self, flush: bool = True) -> Status:
-        """OK, as soon as the change is on disk, or without ``flush`` in the file."""
+        """OK, as soon as the change is on disk, or without ``flush`` noted."""
         cluster = self._mode
         cluster.machine.doubt()
         cluster.saver.save_before_reply(flush)
@@ -237,7 +237,8 @@ class ClusterCommands(ClusterFamily):
             # Whoever gives the slot to this node has settled where its keys are.
             state.importing.pop(slot, None)
             state.assign(slot, state.myself)
-        return self._changed()
+        # As with SETSLOT: who mends a cluster does this slot by slot.
+        return self._changed(flush=False)
 
     @GROUP.command(
         "cluster|flushslots",
@@ -287,8 +288,9 @@ class ClusterCommands(ClusterFamily):
                 b"ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP"
             )
         # A reshard does this five times a slot and thousands of times in all. What is lost if the
-        # machine goes down before it is flushed, a moment later, no node has heard of, and the
-        # others and the operator's tool put it right; a new epoch or role is another matter.
+        # machine, and not only the process, goes down before it is flushed, a moment later, no node
+        # has heard of, and the others and the operator's tool put it right; a new epoch or role is
+        # another matter.
         return self._changed(flush=state.current_epoch != epoch or state.myself.is_replica)
 
     def _begin_migration(self, slot: int, name: bytes) -> None:

@@ -72,6 +72,8 @@ def test_a_slot_is_in_the_file_before_the_answer_and_on_disk_before_any_packet(
 ) -> None:
     assert node.call("CLUSTER", "SETSLOT", 5, "MIGRATING", OTHER) == 0
     assert f"[5->-{OTHER}]" in Path(f"{node.path}.notes").read_text()
+    assert node.call("CLUSTER", "DELSLOTS", 7) == 0
+    assert " 0-6 8-16383 " in Path(f"{node.path}.notes").read_text()
     bus = node.cluster.bus
     link = BusLink(None, True, 0)
     bus.links[link] = None
@@ -94,5 +96,6 @@ def test_a_slot_that_is_taken_over_is_on_disk_where_it_brings_an_epoch(node: Clu
 
 
 def test_everything_else_is_on_disk_before_the_answer(node: ClusterNode) -> None:
-    assert node.call("CLUSTER", "DELSLOTS", 5) > 0
-    assert node.call("CLUSTER", "ADDSLOTS", 5) > 0
+    assert node.call("CLUSTER", "FORGET", OTHER) > 0
+    assert node.call("CLUSTER", "RESET", "HARD") > 0
+    assert node.call("CLUSTER", "SET-CONFIG-EPOCH", 5) > 0
