@@ -18,8 +18,11 @@ from setuptools import Distribution, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = [
+    "cluster/description.py",
+    "cluster/message.py",
     "cluster/routing.py",
     "cluster/slots.py",
+    "cluster/state.py",
     "node/blocking.py",
     "node/bucket.py",
     "node/command.py",

@@ -1,10 +1,8 @@
 """The cluster mode of a node: the machine, connected to the server that it is part of.
 
 This component is the machine's :class:`~cluster.machine.Outside`. It gives it time, the bus, the
-role and offset of replication, the keys of a slot, and it saves what the machine knows: in a
-thread, while the packets wait that must not leave before (rule 1 of :mod:`.machine`); what a client
-has changed is saved before the client is answered. CLUSTER SETSLOT, of which a reshard sends
-thousands, waits for the file, and for the disk only where it brings an epoch or another role.
+role and offset of replication, the keys of a slot, and has what the machine knows saved
+(:mod:`.saving`).
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import trio
 from cluster.bus import Bus
 from cluster.config_file import ConfigFile, Corrupt, Locked, format_state, parse_state
 from cluster.machine import TICKS_PER_SECOND, Link, Machine, Outside, Settings
+from cluster.saving import Saver
 from cluster.slots import SlotIndex, key_slot, slot_index
 from cluster.state import MASTER, MYSELF, NOFAILOVER, Node, State, draw_name
 from node.component import Component, find_component
@@ -32,9 +31,6 @@ BUS_PORT_OFFSET: Final = 10_000
 LARGEST_PORT: Final = 65_535
 # Keys of a slot that another node has, deleted in one portion.
 PORTION: Final = 1000
-RETRY_SECONDS: Final = 1.0
-# For so long changes are gathered that only packets wait for.
-GATHER_SECONDS: Final = 0.05
 TICK_NS: Final = 1_000_000_000 // TICKS_PER_SECOND
 
 DIRECTIVES: Final = (
@@ -74,11 +70,6 @@ class Cluster(Component, Outside):
         # Time that no step of the wall clock changes, but counted like it.
         self._epoch_ms = int(self._clock.wall() * 1000) - self._clock.monotonic_ns() // 1_000_000
         self._next_tick_ns = 0
-        self._save_number = 0
-        self._save_wanted = trio.Event()
-        self._may_gather = False  # what is to be saved is in the file, but not flushed
-        self._must_save = False  # before clients are answered
-        self._must_flush = False  # the disk, too, before they are
         self._doomed: list[int] = []  # slots whose keys are to be deleted
         self._doomed_there = trio.Event()
         # Sends clients away that wait for keys of slots that are not here any more.
@@ -89,11 +80,13 @@ class Cluster(Component, Outside):
         self.bus = Bus(server.network, self._log, self.now, self.settle)
         self.machine = Machine(state, settings, self, self.engine.keyspace.random)
         self.bus.serve(self.machine)
+        self.saver = Saver(self.file, self.machine, self.bus, self._log, self.settle)
         self._config.on_change(DIRECTIVES, self._configure)
         self._configure()
         self._pubsub.propagate = self._propagate
         server.listen_hooks.append(self._listen)
-        server.hub.barriers.append(self._save_before_replies)
+        server.hub.barriers.append(self.saver.save_before_replies)
+        server.shutdown_hooks.append(lambda _: self.saver.save_at_end())
         server.loaded_hooks.append(self._check_data)
         if state.myself.master is not None and state.myself.master.has_address:
             self.follow(state.myself.master)
@@ -143,91 +136,20 @@ class Cluster(Component, Outside):
         self._log.notice(f"No cluster configuration found, I'm {myself.name}")
         state = State(myself)
         try:
-            self._save_number += 1
             myself.shard = draw_name(random)
-            self.file.save(format_state(state), self._save_number)
+            self.file.save(format_state(state), 1)
         except OSError as error:
             self._log.warning(f"Fatal: can't update cluster config file: {error.strerror}")
             raise ConfigFileError("The cluster configuration file can't be written") from None
         return state
 
-    def save_now(self, flush: bool = True) -> None:
-        """Write the file before returning. Raises OSError.
-
-        Without ``flush`` the disk is waited for in the background, and by packets only.
-        """
-        self._save_number += 1
-        self.machine.unsaved = False
-        self.file.save(format_state(self.state), self._save_number, flush)
-        if flush:
-            self.bus.release(self._save_number)
-        else:
-            self.machine.save()
-            self._may_gather = True
-            self._hold_unsaved()
-
-    def save_before_reply(self, flush: bool = True) -> None:
-        """Have the file written before the client is answered that is being served.
-
-        Without ``flush`` it is on disk only a moment later. Conclusions are drawn then, too, once
-        for all requests of a batch.
-        """
-        self._must_save = True
-        self._must_flush = self._must_flush or flush
-
-    def _save_before_replies(self) -> None:
-        """A barrier of the hub."""
-        if not self._must_save:
-            return
-        self.settle()
-        flush = self._must_flush
-        self._must_save = self._must_flush = False
-        try:
-            self.save_now(flush)
-        except OSError as error:
-            self._complain(error)
-
-    def _complain(self, error: OSError) -> None:
-        """The disk fails: go on without it, say nothing that is not saved, and try again."""
-        self._log.warning(f"Could not save the cluster's state: {error.strerror}; trying again")
-        self.machine.save()
-        self.settle()
-
-    async def _save_forever(self) -> None:
-        """Write the file in a thread whenever that is wanted."""
-        while True:
-            await self._save_wanted.wait()
-            self._save_wanted = trio.Event()
-            if self._may_gather:
-                self._may_gather = False
-                await trio.sleep(GATHER_SECONDS)
-            number = self._save_number
-            content = format_state(self.state)
-            try:
-                await trio.to_thread.run_sync(self.file.save, content, number)
-            except OSError as error:
-                await trio.sleep(RETRY_SECONDS)
-                self._complain(error)
-            else:
-                self.bus.release(number)
-
     def settle(self) -> None:
         """The machine has been told something: let it draw its conclusions, and save them."""
         machine = self.machine
         machine.settle(self.now())
-        self._hold_unsaved()
+        self.saver.hold_packets()
         if self.state.moved:
             self._leave_channels()
-
-    def _hold_unsaved(self) -> None:
-        """What is sent from here on must wait until the file says what the machine knows now."""
-        machine = self.machine
-        if machine.unsaved:
-            machine.unsaved = False
-            self._save_number += 1
-            self.bus.hold(self._save_number)
-            if not self._must_save:
-                self._save_wanted.set()
 
     # Configuration.
 
@@ -283,7 +205,7 @@ class Cluster(Component, Outside):
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.bus.run)
-            nursery.start_soon(self._save_forever)
+            nursery.start_soon(self.saver.run)
             nursery.start_soon(self._delete_stranded)
 
     def tick(self, now_ns: int) -> None:
@@ -294,8 +216,7 @@ class Cluster(Component, Outside):
         self._next_tick_ns = max(self._next_tick_ns + TICK_NS, now_ns)
         self.machine.tick(self.now())
         self.settle()
-        if self._must_save:
-            self._save_wanted.set()  # the client that has changed something has gone
+        self.saver.tick()
         self.redirect_waiting()
 
     async def _delete_stranded(self) -> None:
@@ -351,7 +272,7 @@ class Cluster(Component, Outside):
         return self.bus.open(node)
 
     def send(self, link: Link, data: bytes) -> None:
-        self._hold_unsaved()
+        self.saver.hold_packets()
         self.bus.send(link, data)
 
     def close_link(self, link: Link) -> None:

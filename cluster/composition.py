@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.cluster import Cluster
-from cluster.commands import ENDPOINTS, ClusterCommands
+from cluster.commands import ClusterCommands
+from cluster.inquiries import ENDPOINTS, ClusterInquiries
 from cluster.routing import Router
 from node.commands.info import Information
 from node.commands.memory import Memory
@@ -26,7 +27,7 @@ def install_cluster(server: Server, components: Sequence[Component]) -> list[Com
     config = server.config
     engine = server.engine
     if not config.boolean("cluster-enabled"):
-        return [ClusterCommands(engine, None, None)]
+        return [ClusterCommands(engine, None), ClusterInquiries(engine, None, None)]
     cluster = Cluster(server, components)
     router = Router(engine, cluster.state)
 
@@ -54,4 +55,4 @@ def install_cluster(server: Server, components: Sequence[Component]) -> list[Com
     information.count_cluster_links = lambda: 2 * (len(cluster.state.nodes) - 1)
     memory = find_component(components, Memory)
     memory.measure_cluster_links = lambda: cluster.bus.memory
-    return [cluster, ClusterCommands(engine, cluster, router)]
+    return [cluster, ClusterCommands(engine, cluster), ClusterInquiries(engine, cluster, router)]

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from cluster.description import describe_nodes
 from cluster.message import NAME_LENGTH
@@ -46,7 +47,8 @@ FLAGS: Final = {
     "noflags": 0,
 }
 
-MOST_REPLACED: Final = 100
+NOTE_SIZE: Final = 1 << 20
+LARGEST_NOTE: Final = NOTE_SIZE - 100
 
 
 class Corrupt(ValueError):
@@ -207,19 +209,38 @@ def _parse_vars(state: State, words: list[str]) -> None:
 
 
 class ConfigFile:
-    """The file of a running node. Saves may come from several threads; the newest wins."""
+    """The file of a running node. Saves may come from several threads; the newest wins.
+
+    A reshard changes thousands of slots in a row, each of which a client waits for. Such a change
+    is *noted* at first: what is noted outlives the process, in a file beside, ``.notes``, that is
+    written over and over and that nobody waits for the disk with; a moment later the content gets
+    where it belongs, and the note goes. A node that finds a note at its start takes it for the
+    content, if it is whole and the file is still the one that it was a note to.
+    """
 
     def __init__(self, path: str, files: Files) -> None:
         self.path = str(Path(path).absolute())
         self._files = files
+        # Held while the file or the note is replaced, and not while the disk is waited for.
         self._lock = threading.Lock()
         self._descriptor = -1
-        # The numbers of the newest content that has been written, and that is on disk.
-        self._saved = 0
-        self._flushed = 0
-        # Closing a file that has lost its name frees its blocks, which takes longer than writing
-        # the next one: left to who waits for the disk anyway.
-        self._replaced: list[int] = []
+        self._saved = 0  # the number of the content in the file
+        self._base = 0  # its checksum
+        self._notes_path = f"{self.path}.notes"
+        self._notes = -1
+        self._noted = 0  # the number of what is noted
+        self._note = b""
+        self._sequence = 0  # of notes, those of former runs included
+
+    @property
+    def is_late(self) -> bool:
+        """Whether what is noted has still to get into the file."""
+        return self._noted > self._saved
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest content; 0 if nothing has been saved since the start."""
+        return max(self._saved, self._noted)
 
     def open(self) -> bytes:
         """Lock the file, made where there is none, and read it. Raises Locked, OSError."""
@@ -236,52 +257,97 @@ class ConfigFile:
                     break
             os.close(descriptor)
         self._descriptor = descriptor
-        return self._files.read_all(self.path)
+        content = self._files.read_all(self.path)
+        self._base = crc32(content)
+        return self._read_note() or content
 
     def save(self, content: bytes, number: int, flush: bool = True) -> None:
         """Write content ``number``, unless a newer one has been written. Raises OSError.
 
         Without ``flush`` it survives the end of the process, and not yet that of the machine.
         """
+        if flush or len(content) > LARGEST_NOTE:
+            self._write(content, number)
+            return
         with self._lock:
-            if number <= self._saved:
-                if flush and number > self._flushed:
-                    # What is in the file is newer, and may not be on disk.
-                    self._files.fsync(self._descriptor)
-                    self._sync_folder()
-                return
-            aside = f"{self.path}.tmp-{os.getpid()}-{number}"
-            descriptor = self._files.create(aside)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._files.write_all(descriptor, content)
-                if flush:
-                    self._files.fsync(descriptor)
-                self._files.rename(aside, self.path)
-            except BaseException:
-                self._files.close(descriptor)
-                with contextlib.suppress(OSError):
-                    self._files.remove(aside)
-                raise
-            if self._descriptor >= 0:
-                self._replaced.append(self._descriptor)
-            if len(self._replaced) > MOST_REPLACED:
-                self._files.close(self._replaced.pop())
-            self._descriptor = descriptor
-            self._saved = number
-            if flush:
-                self._sync_folder()
+            if self._notes < 0:
+                self._notes = self._files.create(self._notes_path)
+            self._noted = number
+            self._note = content
+            self._put_note(self._base)
 
-    def _sync_folder(self) -> None:
-        while self._replaced:
-            self._files.close(self._replaced.pop())
-        self._files.sync_folder(str(Path(self.path).parent))
-        self._flushed = self._saved
+    def _write(self, content: bytes, number: int) -> None:
+        files = self._files
+        aside = f"{self.path}.tmp-{os.getpid()}-{number}"
+        descriptor = files.create(aside)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.write_all(descriptor, content)
+            files.fsync(descriptor)
+            with self._lock:
+                if self._saved < number:
+                    base = crc32(content)
+                    if self._noted > number:
+                        self._put_note(base)
+                    files.rename(aside, self.path)
+                    aside = ""
+                    descriptor, self._descriptor = self._descriptor, descriptor
+                    self._saved = number
+                    self._base = base
+                    self._drop_note()
+        finally:
+            if aside:
+                with contextlib.suppress(OSError):
+                    files.remove(aside)
+            if descriptor >= 0:
+                files.close(descriptor)
+        # For a content that another thread has put in place just now, too.
+        files.sync_folder(str(Path(self.path).parent))
+
+    # Notes.
+
+    def _put_note(self, base: int) -> None:
+        """Note what is newest; it is one to the file as it is, or to one with that checksum.
+
+        The one before stays as it is: this one may be cut off by the end of the process.
+        """
+        self._sequence += 1
+        sums = (self._base, base, crc32(self._note))
+        head = b"%d %d %d %d %d\n" % (self._sequence, len(self._note), *sums)
+        place = self._sequence % 2 * NOTE_SIZE
+        self._files.overwrite(self._notes, head + self._note, place)
+
+    def _drop_note(self) -> None:
+        """The file has what was noted."""
+        if self._notes >= 0 and self._noted <= self._saved:
+            self._files.close(self._notes)
+            self._notes = -1
+            with contextlib.suppress(OSError):
+                self._files.remove(self._notes_path)
+
+    def _read_note(self) -> bytes:
+        """The content that a run before this one has noted; empty if there is none."""
+        try:
+            data = self._files.read_all(self._notes_path)
+        except FileNotFoundError:
+            return b""
+        found = b""
+        for place in (0, NOTE_SIZE):
+            head, _, rest = data[place : place + NOTE_SIZE].partition(b"\n")
+            words = head.split()
+            if len(words) != 5 or not all(word.isdigit() for word in words):
+                continue
+            sequence, length, base, other, checksum = map(int, words)
+            content = rest[:length]
+            whole = len(content) == length and crc32(content) == checksum
+            if whole and self._base in (base, other) and sequence > self._sequence:
+                self._sequence = sequence
+                found = content
+        return found
 
     def close(self) -> None:
         """Give the file free."""
-        while self._replaced:
-            self._files.close(self._replaced.pop())
-        if self._descriptor >= 0:
-            self._files.close(self._descriptor)
-            self._descriptor = -1
+        for descriptor in (self._notes, self._descriptor):
+            if descriptor >= 0:
+                self._files.close(descriptor)
+        self._notes = self._descriptor = -1

@@ -28,11 +28,12 @@ def describe_address(node: Node, aux: bool) -> str:
 def describe_node(state: State, node: Node, aux: bool = False) -> str:
     """One line, without its end."""
     master = node.master.name if node.master is not None else "-"
-    bits = slot_bits(node.slots)
-    if aux:
+    ranges = node.slot_ranges
+    if aux and state.unclaimed and node.slot_count:
         # Who reads the file cannot know that the owner claims them no more, so they have none.
-        for slot in state.unclaimed:
-            bits &= ~(1 << slot)
+        bits = slot_bits(node.slots)
+        if bits & state.unclaimed:
+            ranges = find_runs(bits & ~state.unclaimed)
     connected = node is state.myself or (node.link is not None and node.link.open)
     epoch = node.master.config_epoch if node.master is not None else node.config_epoch
     words = [
@@ -44,7 +45,7 @@ def describe_node(state: State, node: Node, aux: bool = False) -> str:
         str(node.pong_received),
         str(epoch),
         "connected" if connected else "disconnected",
-        *(format_range(first, last) for first, last in find_runs(bits)),
+        *(format_range(first, last) for first, last in ranges),
     ]
     if node is state.myself:
         words += [f"[{slot}->-{to.name}]" for slot, to in sorted_slots(state.migrating)]

@@ -325,7 +325,7 @@ class Machine:
         was_mine = state.owners[slot] is myself
         if not self.outside.count_keys(slot):
             state.migrating.pop(slot, None)
-        state.move(slot, node)
+        state.move(1 << slot, node)
         self.save()
         self.doubt()
         if node is myself:
@@ -349,7 +349,7 @@ class Machine:
         assert old is not None
         state.make_master(self.myself)
         self.outside.promote()
-        state.move_all(slot_bits(old.slots), self.myself)
+        state.move(slot_bits(old.slots), self.myself)
         self.failures.judge()
         self.save()
         self.gossip.tell_all()

@@ -10,12 +10,11 @@ is being imported here is left alone: the operator's tool says when it is ours.
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from cluster import message
 from cluster.message import Packet
-from cluster.state import Node, find_runs, iterate_bits, slot_bits
+from cluster.state import Node, iterate_bits, slot_bits
 
 if TYPE_CHECKING:
     from cluster.machine import Machine
@@ -57,7 +56,7 @@ class Ownership:
         """Tell a sender who claims a slot that another one has by a larger epoch."""
         for slot in iterate_bits(slot_bits(packet.slots) & ~slot_bits(sender.slots)):
             owner = self._state.owners[slot]
-            if owner is None or owner is sender or slot in self._state.unclaimed:
+            if owner is None or owner is sender or self._state.unclaimed & 1 << slot:
                 continue
             if owner.config_epoch > packet.config_epoch:
                 self._machine.log(
@@ -111,16 +110,14 @@ class Ownership:
         if mine is myself:
             stranded = [slot for slot in iterate_bits(lost) if machine.outside.count_keys(slot)]
         if gained:
-            state.move_all(gained, claimant)
+            state.move(gained, claimant)
             for slot in list(state.migrating):
                 if gained & 1 << slot:
                     del state.migrating[slot]
             machine.save()
             machine.doubt()
-        if state.unclaimed:
-            state.unclaimed.difference_update(iterate_bits(claims & held))
         # Not its any more, it says, but we do not know whose: they are free to be claimed.
-        state.unclaimed.update(iterate_bits(held & ~claims))
+        state.unclaimed = state.unclaimed & ~(claims & held) | held & ~claims
         claimed = claims.bit_count()
         self._follow_slots(claimant, mine, taken, claimed, stranded)
 
@@ -128,17 +125,17 @@ class Ownership:
         """Those of the slots, as bits, that a claim with that epoch wins."""
         state = self._state
         gained = 0
-        for first, last in find_runs(claims):
-            at = first
-            for owner, run in groupby(state.owners[first : last + 1]):
-                length = len(list(run))
-                if owner is None or owner.config_epoch < epoch:
-                    gained |= ((1 << length) - 1) << at
-                at += length
-        for slot in state.unclaimed:
-            gained |= claims & 1 << slot
-        for slot in state.importing:
-            gained &= ~(1 << slot)
+        rest = claims
+        for owner in state.nodes.values():
+            if owner.slot_count and rest:
+                slots = slot_bits(owner.slots) & rest
+                if owner.config_epoch < epoch:
+                    gained |= slots
+                rest &= ~slots
+        gained |= rest | claims & state.unclaimed  # what nobody has, or nobody wants
+        if gained:
+            for slot in state.importing:
+                gained &= ~(1 << slot)
         return gained
 
     def _follow_slots(

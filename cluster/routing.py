@@ -76,14 +76,14 @@ class Router:
         if kind == FIRST or kind >= EACH:
             state = self.state
             slot = key_slot(argv[1]) if kind == FIRST else _common_slot(argv, kind - EACH + 1)
-            if (
-                slot >= 0
-                and state.owners[slot] is state.myself
-                and state.up
-                and not state.migrating
-                and not state.importing
-            ):
-                return None
+            if slot >= 0 and state.up:
+                owner = state.owners[slot]
+                if owner is state.myself:
+                    if not state.migrating or slot not in state.migrating:
+                        return None
+                elif owner is not None and kind == FIRST and slot in state.importing:
+                    if asking or command.name == b"restore-asking":
+                        return None
         if session.from_master:
             return None
         if kind == TRANSACTION:

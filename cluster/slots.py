@@ -10,7 +10,7 @@ them O(keys), and no insertion waits for a large table to grow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
@@ -213,54 +213,6 @@ def slot_index(db: Database) -> SlotIndex:
     return index
 
 
-# Ranges.
-
-
-def find_ranges(slots: Iterable[int]) -> list[tuple[int, int]]:
-    """The ranges (first, last) that ``slots``, which ascend, make up."""
-    ranges: list[tuple[int, int]] = []
-    first = last = -2
-    for slot in slots:
-        if slot != last + 1:
-            if first >= 0:
-                ranges.append((first, last))
-            first = slot
-        last = slot
-    if first >= 0:
-        ranges.append((first, last))
-    return ranges
-
-
 def format_range(first: int, last: int) -> str:
-    """``0-5460``, or ``7`` for a single slot."""
+    """``0-5460``, or ``7`` for a single slot, as CLUSTER NODES has it."""
     return str(first) if first == last else f"{first}-{last}"
-
-
-def format_slots(slots: Iterable[int]) -> str:
-    """``0-5460 7000``, as CLUSTER NODES has it, for slots that ascend."""
-    return " ".join(format_range(first, last) for first, last in find_ranges(slots))
-
-
-def parse_range(text: str) -> tuple[int, int]:
-    """First and last slot of ``0-5460`` or ``7``; ValueError when it is no range of slots."""
-    head, dash, tail = text.partition("-")
-    first = _parse_slot(head)
-    last = _parse_slot(tail) if dash else first
-    if first > last:
-        raise ValueError(f"not a range of slots: {text}")
-    return first, last
-
-
-def parse_slots(text: str) -> list[int]:
-    """The slots of ``0-5460 7000``, in order and each once; ValueError as :func:`parse_range`."""
-    found: set[int] = set()
-    for word in text.split():
-        first, last = parse_range(word)
-        found.update(range(first, last + 1))
-    return sorted(found)
-
-
-def _parse_slot(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) >= SLOTS:
-        raise ValueError(f"not a slot: {text}")
-    return int(text)

@@ -1,9 +1,10 @@
 """What a node knows of its cluster: the nodes, who has which slot, and the epochs.
 
 Two rules keep it consistent. A slot has one owner in :attr:`State.owners`, and its owner's bitmap
-says the same; only :meth:`State.assign` and :meth:`State.unassign` change either. A replica is in
-its master's ``replicas`` and names it as its ``master``; only :meth:`State.set_master` and
-:meth:`State.make_master` change either. :meth:`State.check` asserts both.
+says the same; only :meth:`State.assign`, :meth:`State.unassign` and :meth:`State.move` change
+either. A replica is in its master's ``replicas`` and names it as its ``master``; only
+:meth:`State.set_master` and :meth:`State.make_master` change either. :meth:`State.check` asserts
+both.
 
 All times are Unix milliseconds of the machine's clock, 0 for never.
 """
@@ -56,8 +57,12 @@ def draw_name(random: Random) -> str:
 
 def find_runs(bits: int) -> list[tuple[int, int]]:
     """The runs (first, last) of bits that are set, the lowest first."""
+    if not bits:
+        return []
     # A search in text is linear however many runs there are.
-    return [(run.start(), run.end() - 1) for run in _ONES.finditer(f"{bits:b}"[::-1])]
+    start = (bits & -bits).bit_length() - 1
+    text = f"{bits >> start:b}"[::-1]
+    return [(start + run.start(), start + run.end() - 1) for run in _ONES.finditer(text)]
 
 
 def slot_bits(bitmap: bytes | bytearray) -> int:
@@ -93,6 +98,9 @@ class Node:
         self.config_epoch = 0
         self.slots = bytearray(BITMAP_SIZE)
         self.slot_count = 0
+        # The ranges of a bitmap that is mostly the one above: the file is written often.
+        self._ranged = bytes(BITMAP_SIZE)
+        self._ranges: list[tuple[int, int]] = []
         self.master: Node | None = None
         self.replicas: list[Node] = []
         self.ping_sent = 0  # the ping that has not been answered
@@ -146,7 +154,10 @@ class Node:
     @property
     def slot_ranges(self) -> list[tuple[int, int]]:
         """Its slots as ranges (first, last)."""
-        return find_runs(slot_bits(self.slots))
+        if self._ranged != self.slots:
+            self._ranged = bytes(self.slots)
+            self._ranges = find_runs(slot_bits(self.slots))
+        return self._ranges
 
     @property
     def working_replicas(self) -> int:
@@ -169,8 +180,9 @@ class State:
         self.nodes: dict[str, Node] = {myself.name: myself}
         self.owners: list[Node | None] = [None] * SLOTS
         self.assigned = 0  # slots that have an owner
-        # Slots whose owner has been heard to claim them no more: whoever claims one may have it.
-        self.unclaimed: set[int] = set()
+        # Slots, as bits, whose owner has been heard to claim them no more: whoever claims one may
+        # have it.
+        self.unclaimed = 0
         self.migrating: dict[int, Node] = {}  # slots of this node -> where they go
         self.importing: dict[int, Node] = {}  # slots that come here -> from where
         self.current_epoch = 0
@@ -280,36 +292,32 @@ class State:
         node.slots[slot >> 3] &= ~(1 << (slot & 7))
         node.slot_count -= 1
         self.assigned -= 1
-        self.unclaimed.discard(slot)
-        self.moved |= 1 << slot
+        bit = 1 << slot
+        self.unclaimed &= ~bit
+        self.moved |= bit
 
-    def move(self, slot: int, node: Node) -> None:
-        """Give a slot to ``node``, whoever has it."""
-        self.unassign(slot)
-        self.assign(slot, node)
-
-    def move_all(self, bits: int, node: Node) -> None:
-        """Give many slots to ``node``, whoever has them; as fast for thousands as for a few."""
+    def move(self, bits: int, node: Node) -> None:
+        """Give slots, as bits, to ``node``, whoever has them; as fast for thousands as for a few,
+        however scattered they are.
+        """
+        self.unclaimed &= ~bits
         bits &= ~slot_bits(node.slots)
-        fresh = 0
+        if not bits:
+            return
+        rest = bits
+        for owner in self.nodes.values():
+            if owner.slot_count:
+                slots = slot_bits(owner.slots)
+                if slots & rest:
+                    _set_slots(owner, slots & ~rest)
+                    rest &= ~slots
         for first, last in find_runs(bits):
-            at = first
-            for owner, run in groupby(self.owners[first : last + 1]):
-                length = len(list(run))
-                if owner is None:
-                    fresh += length
-                else:
-                    part = ((1 << length) - 1) << at
-                    _set_slots(owner, slot_bits(owner.slots) & ~part)
-                at += length
             self.owners[first : last + 1] = [node] * (last + 1 - first)
         had_none = not node.slot_count
         _set_slots(node, slot_bits(node.slots) | bits)
-        self.assigned += fresh
+        self.assigned += rest.bit_count()
         self.moved |= bits
-        if self.unclaimed:
-            self.unclaimed.difference_update(iterate_bits(bits))
-        if had_none and bits and any(master.replicas for master in self.masters()):
+        if had_none and any(master.replicas for master in self.masters()):
             node.flags |= MIGRATE_TO
 
     def unassign_all(self, node: Node) -> int:

@@ -50,6 +50,13 @@ class Files:
         """Write some of ``data``, at least a byte; how many bytes it was."""
         return os.write(descriptor, data)
 
+    def overwrite(self, descriptor: int, data: bytes, place: int) -> None:
+        """Write all of ``data`` at that place of the file, over what is there."""
+        while data:
+            done = os.pwrite(descriptor, data, place)
+            place += done
+            data = data[done:]
+
     def truncate(self, descriptor: int, size: int) -> None:
         """Cut the file to ``size`` bytes."""
         os.ftruncate(descriptor, size)

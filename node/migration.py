@@ -43,11 +43,11 @@ from node.component import Component
 from node.engine import STAGE_MIGRATION
 from node.hub import PATIENCE as HUB_PATIENCE
 from node.information import Fields, Section
-from node.keyspace import EVENT_GENERIC, STILL_PAUSED, STILL_REPLICA
+from node.keyspace import STILL_PAUSED, STILL_REPLICA
 from node.replication.restraint import READ_ONLY
 from node.resp import NO_REPLY, OK, Error, Reply, ReplyError, Status
 from node.session import GATE_OUTSIDE, Session
-from node.shipment import Shipment, ShipmentError
+from node.shipment import Shipment, ShipmentError, find_present
 
 if TYPE_CHECKING:
     from node.blocking import Wait
@@ -72,7 +72,7 @@ SLICE: Final = 64 * 1024
 READ_SIZE: Final = 64 * 1024
 
 # How long, in milliseconds, a target's answer is awaited with nobody being served meanwhile.
-PATIENCE: Final = 1
+PATIENCE: Final = 2
 
 # How such a try went: everything is answered, or is to be awaited; the connection is broken.
 ANSWERED: Final = 0
@@ -333,7 +333,7 @@ class Migration(Component):
     def migrate(self, ctx: Session, argv: list[bytes]) -> Reply:
         """OK when all keys that were there are at the target; NOKEY when none was there."""
         order = Order(argv)
-        names = [name for name in order.names if ctx.db.find(name) is not None]
+        names = find_present(ctx.db, order.names)
         if not names:
             return NO_KEY
         shipment = Shipment(
@@ -375,7 +375,7 @@ class Migration(Component):
 
     def _settle(self, ctx: Session, order: Order, shipment: Shipment, reply: Reply) -> Reply:
         """The migration is over with the command that asked for it. Raises ReplyError."""
-        moved = self._remove(order, shipment)
+        moved = [] if order.copy else shipment.remove_moved()
         if moved:
             ctx.propagate(b"DEL", *moved)
         if type(reply) is Error:
@@ -424,7 +424,7 @@ class Migration(Component):
         if not job.order.copy and still & STILL_REPLICA:
             reply = READ_ONLY
         else:
-            moved = self._remove(job.order, job.shipment)
+            moved = [] if job.order.copy else job.shipment.remove_moved()
             if moved:
                 engine.log_background(job.shipment.db, [b"DEL", *moved])
         del self._jobs[job]
@@ -436,19 +436,6 @@ class Migration(Component):
         if job.wait is not None:
             engine.blocking.finish(job.wait, reply)
         engine.blocking.resume_postponed()
-
-    def _remove(self, order: Order, shipment: Shipment) -> list[bytes]:
-        """Delete the keys that the target has; their names."""
-        removed: list[bytes] = []
-        if order.copy:
-            return removed
-        db = shipment.db
-        for sent in shipment.moved:
-            if db.stored(sent.key) is sent.value:
-                db.delete(sent.key)
-                db.changed(sent.key, None, EVENT_GENERIC, b"del")
-                removed.append(sent.key)
-        return removed
 
     def tick(self, now_ns: int) -> None:
         held = self._held

@@ -11,6 +11,7 @@ from typing import Protocol
 import trio
 
 from node.poller import Poller, open_poller
+from node.timer import Timer, open_timer
 
 
 class Network(Protocol):
@@ -37,6 +38,10 @@ class Network(Protocol):
 
     def open_poller(self) -> Poller:
         """What tells which of many sockets are ready."""
+        ...
+
+    def open_timer(self) -> Timer:
+        """What wakes the periodic work."""
         ...
 
     async def wait_ready(self, poller: Poller) -> None:
@@ -115,6 +120,9 @@ class SystemNetwork:
 
     def open_poller(self) -> Poller:
         return open_poller()
+
+    def open_timer(self) -> Timer:
+        return open_timer()
 
     async def wait_ready(self, poller: Poller) -> None:
         await trio.lowlevel.wait_readable(poller.fileno())

@@ -105,6 +105,9 @@ class Server:
         # Loading aside, while the old data are served.
         self.async_loading = False
         self._load_scope = trio.CancelScope()
+        # Whether nothing at all has been executed since the last periodic work.
+        self.quiet = False
+        self._ticked_ns = 0
         # Holds up the whole process for so many seconds (DEBUG SLEEP).
         self.sleep: Callable[[float], None] = time.sleep
         self._stop = trio.Event()
@@ -346,25 +349,33 @@ class Server:
 
     async def _run_ticks(self) -> None:
         """The periodic work of all components, ``hz`` times a second."""
+        timer = self.network.open_timer()
+        try:
+            while True:
+                await timer.wait(1.0 / self.config.integer("hz"))
+                if not self.engine.cron_paused:
+                    self._tick()
+        finally:
+            timer.close()
+
+    def _tick(self) -> None:
         engine = self.engine
-        while True:
-            await trio.sleep(1.0 / self.config.integer("hz"))
-            if engine.cron_paused:
-                continue
-            engine.refresh()
-            now = engine.ended_ns
-            for component in engine.components:
-                try:
-                    component.tick(now)
-                except Exception:
-                    # Its next turn may go better; the clients have nothing to do with it.
-                    engine.statistics.unexpected += 1
-                    self.log.warning(
-                        f"Unexpected error in the periodic work of {type(component).__name__}:\n"
-                        f"{traceback.format_exc()}"
-                    )
-                if engine.keyspace.pending:
-                    engine.settle_background()
+        self.quiet = engine.ended_ns == self._ticked_ns
+        engine.refresh()
+        now = engine.ended_ns
+        for component in engine.components:
+            try:
+                component.tick(now)
+            except Exception:
+                # Its next turn may go better; the clients have nothing to do with it.
+                engine.statistics.unexpected += 1
+                self.log.warning(
+                    f"Unexpected error in the periodic work of {type(component).__name__}:\n"
+                    f"{traceback.format_exc()}"
+                )
+            if engine.keyspace.pending:
+                engine.settle_background()
+        self._ticked_ns = engine.ended_ns
 
     def _wake_timers(self) -> None:
         self._timers_changed.set()

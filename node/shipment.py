@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from node.bucket import Value
-from node.keyspace import Database
+from node.keyspace import EVENT_GENERIC, Database
 from node.persistence.payload import dump, dump_portions
 from node.resp import encode_request
 from node.values.collection import Collection
@@ -39,6 +39,11 @@ LONGEST_LINE: Final = 64 * 1024
 
 class ShipmentError(Exception):
     """What came back are no replies."""
+
+
+def find_present(db: Database, names: list[bytes]) -> list[bytes]:
+    """Those of the keys that are there."""
+    return [name for name in names if db.find(name) is not None]
 
 
 class Sent:
@@ -140,6 +145,21 @@ class Shipment:
     def sent(self) -> bool:
         """Whether there is nothing more to send."""
         return self._at == len(self.keys) and not self._preamble and self._large is None
+
+    def remove_moved(self) -> list[bytes]:
+        """Delete the keys that the target has, where they still have the value that was sent.
+
+        Returns their names; the log is for the caller to write.
+        """
+        removed: list[bytes] = []
+        db = self.db
+        for sent in self.moved:
+            key = sent.key
+            if db.stored(key) is sent.value:
+                db.delete(key)
+                db.changed(key, None, EVENT_GENERIC, b"del")
+                removed.append(key)
+        return removed
 
     # Out.
 

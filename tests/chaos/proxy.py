@@ -14,14 +14,20 @@ CHUNK = 16 * 1024
 class Proxy:
     """Passes on what comes to :attr:`address` to ``target``, and back.
 
-    ``window`` is the receive buffer (SO_RCVBUF) towards the target, 0 for the kernel's own choice.
-    ``rate`` bounds how many bytes a second come from the target, 0 for no bound; it may be changed
-    at any time. ``lifetimes`` says after how many bytes from the target the first connection is
-    cut, the second, and so on; the others live as long as they are let, as does one of 0 bytes.
+    ``host`` is where it listens. ``window`` is the receive buffer (SO_RCVBUF) towards the target, 0
+    for the kernel's own choice. ``rate`` bounds how many bytes a second come from the target, 0 for
+    no bound; it may be changed at any time. ``lifetimes`` says after how many bytes from the target
+    the first connection is cut, the second, and so on; the others live as long as they are let, as
+    does one of 0 bytes.
     """
 
     def __init__(
-        self, target: tuple[str, int], *, window: int = 0, lifetimes: Iterable[int] = ()
+        self,
+        target: tuple[str, int],
+        *,
+        host: str = "127.0.0.1",
+        window: int = 0,
+        lifetimes: Iterable[int] = (),
     ) -> None:
         self.target = target
         self.window = window
@@ -36,7 +42,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self._start(self._accept)
 
     def __enter__(self) -> Proxy:

@@ -80,7 +80,7 @@ class ClusterWorld:
             state = peer.machine.state
             state.myself.config_epoch = state.current_epoch = i + 1
             begin, end = SLOTS * i // shards, SLOTS * (i + 1) // shards
-            state.move_all((1 << end) - (1 << begin), state.myself)
+            state.move((1 << end) - (1 << begin), state.myself)
             peer.machine.save()
         first = self.peers[0]
         for peer in self.peers[1:]:

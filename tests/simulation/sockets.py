@@ -14,6 +14,7 @@ import trio
 
 from node.network import Network as NodeNetwork
 from node.poller import READABLE, WRITABLE, Poller
+from node.timer import Timer, TrioTimer
 from tests.simulation.network import End, Listener, Network
 
 
@@ -272,6 +273,9 @@ class HostNetwork(NodeNetwork):
 
     def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
         raise NotImplementedError
+
+    def open_timer(self) -> Timer:
+        return TrioTimer()
 
     def open_poller(self) -> Poller:
         return _Poller(self._descriptors, self._draw, self._spend)

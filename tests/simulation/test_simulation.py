@@ -23,36 +23,45 @@ runpy.run_module("tests.simulation", run_name="__main__", alter_sys=True)
 """
 SEEDS = {"cluster": 150, "replication": 250}
 MOST_SEEDS = 60
+MOST_PARTS = 4  # processes that share the seeds
 
 
-def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
+def simulate(*runs: list[str]) -> list[str]:
+    """Run the command, as often as there are lists of arguments, at once; what it has printed."""
     environment = {**os.environ, "PYTHONHASHSEED": "0", "SIMULATION_ROOT": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-P", "-c", START, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", START, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        for arguments in runs
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return outputs
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("world", WORLDS)
 def test_nothing_breaks(world: str) -> None:
-    done = simulate("--world", world, "--seeds", str(SEEDS[world]))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{SEEDS[world]} seeds" in done.stdout
+    parts = min(os.cpu_count() or 1, MOST_PARTS)
+    share = -(-SEEDS[world] // parts)
+    shares = [["--first", str(1 + n * share), "--seeds", str(share)] for n in range(parts)]
+    for output in simulate(*(["--world", world, *words] for words in shares)):
+        assert f"{share} seeds" in output
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_seed_gives_the_same_run_each_time(world: str) -> None:
-    one, other = (simulate("--world", world, "--seeds", "2", "--trace") for _ in range(2))
-    assert one.returncode == 0, one.stdout + one.stderr
-    lines = one.stdout.splitlines()
+    one, other = simulate(*2 * [["--world", world, "--seeds", "2", "--trace"]])
+    lines = one.splitlines()
     assert len(lines) > 100
     # The last line tells how long it took.
-    assert lines[:-1] == other.stdout.splitlines()[:-1]
+    assert lines[:-1] == other.splitlines()[:-1]
 
 
 def _keep_id(history: History) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -154,19 +156,124 @@ class CountingFiles(Files):
         super().fsync(descriptor)
 
 
-def test_what_was_written_without_a_flush_is_flushed_by_the_next_one(tmp_path: Path) -> None:
+def read_again(path: Path) -> bytes:
+    """What a node would start from."""
+    # The process that has had it is gone, and with it its lock.
+    copy = path.with_name("copy")
+    for suffix in ("", ".notes"):
+        if Path(f"{path}{suffix}").exists():
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    file = ConfigFile(str(copy), SYSTEM_FILES)
+    content = file.open()
+    file.close()
+    for entry in path.parent.glob("copy*"):
+        entry.unlink()
+    return content
+
+
+def test_what_is_noted_waits_for_no_disk_and_is_there_after_a_crash(tmp_path: Path) -> None:
     files = CountingFiles()
     path = tmp_path / "nodes.conf"
     file = ConfigFile(str(path), files)
     file.open()
     file.save(b"one", 1)
     flushed = files.flushes
-    file.save(b"three", 3, flush=False)
-    assert path.read_bytes() == b"three"
+    for number in range(2, 6):
+        file.save(b"content %d" % number, number, flush=False)
+        assert read_again(path) == b"content %d" % number
     assert files.flushes == flushed
-    file.save(b"two", 2)  # from a thread that comes late: whoever waits for it has more
-    assert path.read_bytes() == b"three"
-    assert files.flushes == 2 * flushed
-    file.save(b"three", 3)
-    assert files.flushes == 2 * flushed
+    file.save(b"content 4", 4)  # from a thread that comes late
+    assert path.read_bytes() == b"content 4"
+    assert read_again(path) == b"content 5"
+    file.save(b"content 5 again", 6)
+    assert read_again(path) == b"content 5 again"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["nodes.conf"]
+    file.close()
+
+
+def test_notes_of_several_runs(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.conf"
+    for run in range(4):
+        file = ConfigFile(str(path), SYSTEM_FILES)
+        expected = f"{run - 1} 3".encode() if run else b""
+        assert file.open() == expected
+        if not run:
+            file.save(b"first", 1)
+        for number in range(2, 4):
+            file.save(f"{run} {number}".encode(), number, flush=False)
+        file.close()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "other file", "no file", "other content", "junk"])
+def test_a_note_that_does_not_count(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "nodes.conf"
+    file = ConfigFile(str(path), SYSTEM_FILES)
+    file.open()
+    file.save(b"flushed", 1)
+    file.save(b"noted", 2, flush=False)
+    file.close()
+    notes = tmp_path / "nodes.conf.notes"
+    content = notes.read_bytes().lstrip(b"\0")
+    expected = b"flushed"
+    if damage == "cut off":
+        notes.write_bytes(content[:-1])
+    elif damage == "other content":
+        notes.write_bytes(content.replace(b"noted", b"voted"))
+    elif damage == "junk":
+        notes.write_bytes(b"\xff 1 2 3 4\n")
+    elif damage == "other file":
+        path.write_bytes(b"of another server")
+        expected = b"of another server"
+    else:
+        path.unlink()
+        expected = b""
+    file = ConfigFile(str(path), SYSTEM_FILES)
+    assert file.open() == expected
+    file.close()
+
+
+def test_the_note_before_counts_where_one_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "nodes.conf"
+    file = ConfigFile(str(path), SYSTEM_FILES)
+    file.open()
+    file.save(b"flushed", 1)
+    file.save(b"noted", 2, flush=False)
+    file.save(b"next", 3, flush=False)
+    file.close()
+    notes = tmp_path / "nodes.conf.notes"
+    content = notes.read_bytes()
+    notes.write_bytes(content.replace(b"next", b"ne\0\0"))
+    file = ConfigFile(str(path), SYSTEM_FILES)
+    assert file.open() == b"noted"
+    file.close()
+
+
+class SlowFiles(Files):
+    """A disk whose flushes take until they are let go on."""
+
+    __slots__ = ("begun", "going_on")
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.going_on = threading.Event()
+
+    def fsync(self, descriptor: int) -> None:
+        self.begun.set()
+        assert self.going_on.wait(20)
+        super().fsync(descriptor)
+
+
+def test_who_waits_for_the_disk_holds_nobody_up(tmp_path: Path) -> None:
+    files = SlowFiles()
+    path = tmp_path / "nodes.conf"
+    file = ConfigFile(str(path), files)
+    file.open()
+    thread = threading.Thread(target=file.save, args=(b"two", 2))
+    thread.start()
+    assert files.begun.wait(20)
+    file.save(b"three", 3, flush=False)
+    files.going_on.set()
+    thread.join()
+    assert path.read_bytes() == b"two"
+    assert read_again(path) == b"three"
     file.close()

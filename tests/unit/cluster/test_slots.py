@@ -1,11 +1,10 @@
-"""Slots: of keys, of ranges, and the index of each slot's keys against a recount."""
+"""Slots of keys, and the index of each slot's keys against a recount."""
 
 from __future__ import annotations
 
 import random
 from binascii import crc_hqx
 from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,14 +12,9 @@ from hypothesis import strategies as st
 
 from cluster.slots import (
     LARGE,
-    SLOTS,
     SMALL,
     SlotIndex,
-    find_ranges,
-    format_slots,
     key_slot,
-    parse_range,
-    parse_slots,
     slot_index,
 )
 from node.keyspace import Database
@@ -55,33 +49,6 @@ def test_slots_do_not_depend_on_what_was_asked_before(keys: list[bytes]) -> None
     for key in (*keys, *keys):
         if b"{" not in key:
             assert key_slot(key) == crc_hqx(key, 0) % 16384
-
-
-# --- ranges --------------------------------------------------------------------------------------
-
-
-@given(st.sets(st.one_of(st.integers(0, 40), st.integers(0, SLOTS - 1))))
-def test_ranges_are_read_as_they_are_written(slots: set[int]) -> None:
-    ordered = sorted(slots)
-    assert parse_slots(format_slots(ordered)) == ordered
-    ranges = find_ranges(ordered)
-    assert [slot for first, last in ranges for slot in range(first, last + 1)] == ordered
-    assert all(after[0] > before[1] + 1 for before, after in pairwise(ranges))
-
-
-def test_ranges_in_text() -> None:
-    assert format_slots(range(SLOTS)) == "0-16383"
-    assert format_slots([0, 1, 2, 7, 9, 10]) == "0-2 7 9-10"
-    assert parse_range("5") == (5, 5)
-    assert parse_range("0-16383") == (0, 16383)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "-", "1-", "-1", "16384", "0-16384", "5-4", "a", "1-2-3", "²"]
-)
-def test_what_is_no_range(text: str) -> None:
-    with pytest.raises(ValueError, match="not a"):
-        parse_range(text)
 
 
 # --- the index -----------------------------------------------------------------------------------
