@@ -60,6 +60,7 @@ from node.replication.replication import Replication
 from node.replication.restraint import Restraint
 from node.server import Server
 from node.slowlog import SlowLog
+from node.telemetry.telemetry import Telemetry
 from node.transactions import Transactions
 
 FAMILIES: Final[Sequence[Group]] = (
@@ -97,6 +98,7 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Debugging,
     Serving,
     Migration,
+    Telemetry,
 )
 
 # Objects that may hold others, made and not yet freed, at which the collector looks at them.
@@ -148,6 +150,7 @@ def _make_durable(server: Server, components: Sequence[Component], child: Child)
     loading.head_read = replication.take_lineage
     replication.begin()
     masters = replication.masters
+    child.after_fork.append(find_component(components, Telemetry).abandon)
     persistence = [child, snapshots, loading, log]
     departure = Departure(replication, pause)
     sides = [masters, masters.acknowledgements, replication.failover, departure, restraint]
