@@ -17,6 +17,7 @@ from node.commands.memory import Memory
 from node.component import Component, find_component
 from node.connection import Connections
 from node.engine import STAGE_ROUTE
+from node.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from node.server import Server
@@ -55,4 +56,6 @@ def install_cluster(server: Server, components: Sequence[Component]) -> list[Com
     information.count_cluster_links = lambda: 2 * (len(cluster.state.nodes) - 1)
     memory = find_component(components, Memory)
     memory.measure_cluster_links = lambda: cluster.bus.memory
-    return [cluster, ClusterCommands(engine, cluster), ClusterInquiries(engine, cluster, router)]
+    inquiries = ClusterInquiries(engine, cluster, router)
+    find_component(components, Telemetry).fields.append(inquiries.collect_info)
+    return [cluster, ClusterCommands(engine, cluster), inquiries]

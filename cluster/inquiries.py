@@ -228,10 +228,10 @@ class ClusterInquiries(ClusterFamily):
     )
     def tell_info(self, ctx: Session, argv: list[bytes]) -> Reply:
         """Fields as in INFO."""
-        fields = self._collect_info()
+        fields = self.collect_info()
         return Verbatim("".join(f"{name}:{value}\r\n" for name, value in fields).encode())
 
-    def _collect_info(self) -> list[tuple[str, object]]:
+    def collect_info(self) -> list[tuple[str, object]]:
         cluster = self._mode
         state = cluster.state
         failed = suspect = 0

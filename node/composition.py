@@ -59,6 +59,7 @@ from node.replication.replication import Replication
 from node.replication.restraint import Restraint
 from node.server import Server
 from node.slowlog import SlowLog
+from node.telemetry.telemetry import Telemetry
 from node.transactions import Transactions
 
 FAMILIES: Final[Sequence[Group]] = (
@@ -96,6 +97,7 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Debugging,
     Serving,
     Migration,
+    Telemetry,
 )
 
 
@@ -143,6 +145,7 @@ def _make_durable(server: Server, components: Sequence[Component], child: Child)
     loading.head_read = replication.take_lineage
     replication.begin()
     masters = replication.masters
+    child.after_fork.append(find_component(components, Telemetry).abandon)
     persistence = [child, snapshots, loading, log]
     departure = Departure(replication, pause)
     sides = [masters, masters.acknowledgements, replication.failover, departure, restraint]

@@ -208,13 +208,15 @@ class Server:
         self.ports = [port] if found else []
         return found
 
-    def listen_everywhere(self, port: int, kind: str) -> list[socket.socket]:
-        """Sockets listening on a port of all addresses of ``bind``. Raises CannotListen.
+    def listen_everywhere(
+        self, port: int, kind: str, directive: str = "bind"
+    ) -> list[socket.socket]:
+        """Sockets listening on a port of all addresses of a directive. Raises CannotListen.
 
         ``kind`` is what the log calls them.
         """
         found: list[socket.socket] = []
-        for address in self.config.values("bind"):
+        for address in self.config.values(directive):
             optional = address.startswith("-")
             host = address[1:] if optional else address
             if not host:

@@ -6,7 +6,7 @@ lives. Defaults and bounds are those of Redis 7.2.
 
 from typing import Final
 
-from node.config import cluster, durability, replication
+from node.config import cluster, durability, replication, telemetry
 from node.config.checks import check_shutdown_flags
 from node.config.directive import (
     INT_MAX,
@@ -397,6 +397,7 @@ SECTIONS: Final[list[tuple[str, list[Directive]]]] = [
     ("Process", PROCESS),
     ("Log", LOGGING),
     ("Observation", OBSERVATION),
+    *telemetry.SECTIONS,
     ("Memory and expiry", MEMORY),
     ("Encodings", ENCODINGS),
     *durability.SECTIONS,
