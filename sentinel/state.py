@@ -1,0 +1,214 @@
+"""What a sentinel knows: the masters that it guards, their replicas, and the other sentinels.
+
+Plain data, changed by :mod:`.machine` and its parts alone. Times are the machine's, in
+milliseconds; 0 stands for never. Names of fields and flags follow ``sentinel.c`` of Redis 7.2,
+whose words SENTINEL MASTERS, REPLICAS and SENTINELS show.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Flags of an instance.
+S_DOWN: Final = 1 << 0  # subjectively down: it does not answer this sentinel
+O_DOWN: Final = 1 << 1  # objectively down: so many as the quorum say so (masters only)
+MASTER_DOWN: Final = 1 << 2  # this sentinel says that the master is down (peers only)
+FAILOVER_IN_PROGRESS: Final = 1 << 3
+PROMOTED: Final = 1 << 4  # the replica that is to be the master
+RECONF_SENT: Final = 1 << 5  # it has been told to follow the new master
+RECONF_INPROG: Final = 1 << 6  # it follows it, but has not synchronized
+RECONF_DONE: Final = 1 << 7  # it is synchronized with it
+FORCE_FAILOVER: Final = 1 << 8  # SENTINEL FAILOVER: the master need not be down
+SCRIPT_KILL_SENT: Final = 1 << 9  # a script that keeps it busy has been killed
+MASTER_REBOOT: Final = 1 << 10  # it came back with another run id, and may be loading
+
+# States of a failover.
+NONE: Final = 0
+WAIT_START: Final = 1
+SELECT_SLAVE: Final = 2
+SEND_SLAVEOF_NOONE: Final = 3
+WAIT_PROMOTION: Final = 4
+RECONF_SLAVES: Final = 5
+UPDATE_CONFIG: Final = 6
+FAILOVER_STATE_NAMES: Final = (
+    "none",
+    "wait_start",
+    "select_slave",
+    "send_slaveof_noone",
+    "wait_promotion",
+    "reconf_slaves",
+    "update_config",
+)
+
+DEFAULT_DOWN_AFTER: Final = 30_000
+DEFAULT_FAILOVER_TIMEOUT: Final = 180_000
+DEFAULT_PARALLEL_SYNCS: Final = 1
+DEFAULT_REPLICA_PRIORITY: Final = 100
+MAXIMUM_ID: Final = 40
+
+
+class Address:
+    """Where an instance is: ``host`` as it was given (a name or an IP), ``ip`` what it stands for.
+
+    Two are the same place if their ``ip`` and ``port`` are equal; ``ip`` is "" while a name could
+    not be resolved.
+    """
+
+    __slots__ = ("host", "ip", "port")
+
+    def __init__(self, host: str, port: int, ip: str | None = None) -> None:
+        self.host = host
+        self.port = port
+        self.ip = host if ip is None else ip
+
+    def is_same(self, other: Address) -> bool:
+        """Whether both are one place."""
+        return self.ip == other.ip and self.port == other.port
+
+    def __repr__(self) -> str:
+        return f"{self.ip or self.host}:{self.port}"
+
+
+class Link:
+    """The two connections to a process: one for commands, one that hears its hello channel.
+
+    All :class:`Peer` records of one sentinel share a link, however many masters it guards with us.
+    The outside keeps what it needs (sockets, tasks) by the link's identity.
+    """
+
+    def __init__(self, address: Address, now: int) -> None:
+        self.address = address
+        self.users = 0  # how many instances share it
+        self.commands_open = False
+        self.messages_open = False
+        self.pending = 0  # requests without an answer yet
+        self.commands_since = 0  # when the connection for commands came about
+        self.messages_since = 0
+        self.last_message = 0  # when the hello channel was last heard
+        self.last_available = now  # the last answer to PING that counts as being there
+        self.ping_sent = now  # of the first PING that has no such answer yet; 0 if there is none
+        self.last_ping = now
+        self.last_pong = now
+        self.last_attempt = 0  # to connect
+
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether one of the connections that it needs is missing; see the machine."""
+        return not self.commands_open
+
+
+class Instance:
+    """A process that is watched."""
+
+    kind = ""  # "master", "slave", "sentinel": the words of events
+
+    def __init__(self, name: str, address: Address, link: Link, now: int) -> None:
+        self.name = name
+        self.address = address
+        self.link = link
+        link.users += 1
+        self.run_id = ""
+        self.flags = 0
+        self.down_after = DEFAULT_DOWN_AFTER
+        self.s_down_since = 0
+        self.o_down_since = 0
+        self.last_hello_sent = now  # by us, to its channel
+        self.last_hello_heard = now  # from it (peers)
+        self.info = ""  # the last reply to INFO
+        self.info_refreshed = 0
+        # What INFO says that it is; and since when, and since when its configuration is as it is.
+        self.role_reported = "master" if self.kind == "master" else "slave"
+        self.role_reported_since = now
+        self.config_changed = now
+        self.renamed_commands: dict[str, str] = {}  # SENTINEL SET rename-command (masters)
+
+    def has(self, flags: int) -> bool:
+        """Whether any of the flags is set."""
+        return bool(self.flags & flags)
+
+
+class Replica(Instance):
+    """A replica of a guarded master; by the name "ip:port" as Redis's sentinels call it."""
+
+    kind = "slave"
+
+    def __init__(
+        self, name: str, address: Address, link: Link, now: int, master: Master
+    ) -> None:
+        super().__init__(name, address, link, now)
+        self.master = master
+        self.down_after = master.down_after
+        self.priority = DEFAULT_REPLICA_PRIORITY
+        self.announced = True  # replica-announced
+        self.reconf_sent_at = 0
+        # As its INFO says: its master, how the link to that is, and how far it is.
+        self.master_host = ""
+        self.master_port = 0
+        self.master_link_up = False
+        self.master_link_down_time = 0  # milliseconds
+        self.offset = 0
+        self.conf_changed = now  # when the master that it follows last changed
+
+
+class Peer(Instance):
+    """Another sentinel of the same master; by its run id."""
+
+    kind = "sentinel"
+
+    def __init__(
+        self, name: str, address: Address, link: Link, now: int, master: Master
+    ) -> None:
+        super().__init__(name, address, link, now)
+        self.master = master
+        self.down_after = master.down_after
+        # What it answered to IS-MASTER-DOWN-BY-ADDR: whom it voted for, in which epoch.
+        self.leader = ""
+        self.leader_epoch = 0
+        self.last_master_down_reply = 0
+
+
+class Master(Instance):
+    """A guarded master, with those that belong to it."""
+
+    kind = "master"
+
+    def __init__(self, name: str, address: Address, link: Link, now: int, quorum: int) -> None:
+        super().__init__(name, address, link, now)
+        self.quorum = quorum
+        self.replicas: dict[str, Replica] = {}
+        self.peers: dict[str, Peer] = {}
+        self.parallel_syncs = DEFAULT_PARALLEL_SYNCS
+        self.failover_timeout = DEFAULT_FAILOVER_TIMEOUT
+        self.reboot_down_after = 0  # master-reboot-down-after-period
+        self.auth_user = ""
+        self.auth_pass = ""
+        self.notification_script = ""
+        self.client_reconfig_script = ""
+        self.config_epoch = 0
+        # The vote of this sentinel, or the leader that it has counted.
+        self.leader = ""
+        self.leader_epoch = 0
+        # The failover that this sentinel leads, or last led.
+        self.failover_epoch = 0
+        self.failover_state = NONE
+        self.failover_state_since = 0
+        self.failover_start = 0  # also: no other one may begin for twice failover_timeout after it
+        self.failover_delay_logged = 0
+        self.promoted: Replica | None = None
+
+
+class State:
+    """Everything that one sentinel knows. What has to survive a crash is in its config file."""
+
+    def __init__(self, my_id: str) -> None:
+        self.my_id = my_id
+        self.current_epoch = 0
+        self.masters: dict[str, Master] = {}
+        # SENTINEL CONFIG; "" and 0 where the address is found out.
+        self.announce_ip = ""
+        self.announce_port = 0
+        self.resolve_hostnames = False
+        self.announce_hostnames = False
+        self.sentinel_user = ""  # for other sentinels
+        self.sentinel_pass = ""
+        self.deny_scripts_reconfig = True
