@@ -25,10 +25,11 @@ Behaviour after ``sentinel.c`` of Redis 7.2 and the documentation of Redis Senti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Final, Literal
 
 from node.resp import Reply
-from sentinel.state import Address, Instance, Link
+from sentinel.state import Address, Instance, Link, Master, State
 
 TICKS_PER_SECOND: Final = 10
 HELLO_CHANNEL: Final = b"__sentinel__:hello"
@@ -103,5 +104,154 @@ class Outside:
         """Queue a script (client-reconfig-script)."""
         raise NotImplementedError
 
+    def crash(self) -> None:
+        """End the process at once, with what is saved (SENTINEL SIMULATE-FAILURE)."""
+        raise NotImplementedError
 
-__all__ = ["HELLO_CHANNEL", "TICKS_PER_SECOND", "Address", "Half", "Outside", "Reply", "Request"]
+
+class Refused(Exception):
+    """What was asked for is not done; the text is Redis's error for the client ("ERR ...")."""
+
+
+class Settings:
+    """What SENTINEL DEBUG can change; milliseconds. Names there have hyphens.
+
+    The last two are for scripts, which are the outside's.
+    """
+
+    def __init__(self) -> None:
+        self.info_period = 10_000
+        self.ping_period = 1_000
+        self.ask_period = 1_000
+        self.publish_period = 2_000
+        self.default_down_after = 30_000
+        self.default_failover_timeout = 180_000
+        self.tilt_trigger = 2_000
+        self.tilt_period = 30_000
+        self.slave_reconf_timeout = 10_000
+        self.min_link_reconnect_period = 15_000
+        self.election_timeout = 10_000
+        self.script_max_runtime = 60_000
+        self.script_retry_delay = 30_000
+
+
+class Machine:
+    """One sentinel's part.
+
+    ``now`` is a clock in milliseconds that only grows while all is well (a monotonic one, not the
+    wall's; any origin, but more than 0). :meth:`tick` must be called as soon as ``now`` reaches
+    :attr:`deadline`, which every call may change; it is never more than a tenth of a second away.
+    """
+
+    def __init__(self, state: State, settings: Settings, outside: Outside, random: Random) -> None:
+        self.state = state
+        self.settings = settings
+        self.outside = outside
+        self.random = random
+        self.now = 0
+        self.deadline = 0
+        self.unsaved = False  # see rule 1; the outside clears it when it has taken the state's text
+        self.tilt = False
+        self.tilt_since = 0
+        # SENTINEL SIMULATE-FAILURE: end at these points of a failover that this sentinel leads.
+        self.crash_after_election = False
+        self.crash_after_promotion = False
+
+    # What happens.
+
+    def tick(self, now: int) -> None:
+        """The deadline has come, or something may have changed (``sentinelTimer``)."""
+        raise NotImplementedError
+
+    def opened(self, link: Link, half: Half, now: int) -> None:
+        """A connection that :meth:`Outside.open` began stands."""
+        raise NotImplementedError
+
+    def lost(self, link: Link, half: Half, reason: str, now: int) -> None:
+        """A connection is over or has not come about; what was asked on it stays unanswered."""
+        raise NotImplementedError
+
+    def answered(self, link: Link, request: Request, reply: Reply, now: int) -> None:
+        """The answer to a request, decoded: bytes, int, list, None; Status and Error as in resp."""
+        raise NotImplementedError
+
+    def heard(self, link: Link, channel: bytes, payload: bytes, now: int) -> None:
+        """A message was published on the half for messages."""
+        raise NotImplementedError
+
+    def hear_published(self, payload: bytes, now: int) -> None:
+        """A client (another sentinel) has published a hello to this sentinel itself."""
+        raise NotImplementedError
+
+    # What operators and other sentinels want.
+
+    def monitor(self, name: str, address: Address, quorum: int, now: int) -> Master:
+        """Begin to guard a master, at SENTINEL MONITOR; tells +monitor, sets ``unsaved``.
+
+        Name, port and quorum are valid (the caller has looked). Raises :exc:`Refused` for a name
+        that is taken. What the config file says is built by the methods of `State` instead
+        (`State.add_master`, `add_replica`, `add_peer`), and begun by :meth:`begin`.
+        """
+        raise NotImplementedError
+
+    def begin(self, now: int) -> None:
+        """Everything is loaded (``sentinelIsRunning``): tells +monitor for each master."""
+        raise NotImplementedError
+
+    def remove(self, name: str, now: int) -> None:
+        """Guard a master no more (SENTINEL REMOVE); tells -monitor. KeyError: no such master."""
+        raise NotImplementedError
+
+    def reset(self, pattern: str, now: int) -> int:
+        """Forget what was found out of the masters whose names match; how many they are."""
+        raise NotImplementedError
+
+    def force_failover(self, name: str, now: int) -> None:
+        """Fail over without asking anybody (SENTINEL FAILOVER). Raises :exc:`Refused`.
+
+        KeyError: no such master.
+        """
+        raise NotImplementedError
+
+    def is_master_down(
+        self, ip: str, port: int, epoch: int, run_id: str, now: int
+    ) -> tuple[bool, str, int]:
+        """Another sentinel asks whether a master is down, and maybe for a vote (``run_id`` not *).
+
+        Whether it is down; whom this sentinel votes for ("*": nobody) and in which epoch. The reply
+        must not leave before what is ``unsaved`` has been saved.
+        """
+        raise NotImplementedError
+
+    def check_quorum(self, master: Master) -> tuple[int, bool, bool]:
+        """Usable sentinels (this one included), and are they enough for quorum, and majority.
+
+        (SENTINEL CKQUORUM.)
+        """
+        raise NotImplementedError
+
+    def changed(self, master: Master, now: int) -> None:
+        """SENTINEL SET has changed directives of a master.
+
+        Passes down_after on to its replicas and peers, and has all links made anew (credentials or
+        renamed commands may be others). Sets ``unsaved``.
+        """
+        raise NotImplementedError
+
+    def credentials_changed(self, now: int) -> None:
+        """SENTINEL CONFIG SET sentinel-user or sentinel-pass: links to sentinels are made anew."""
+        raise NotImplementedError
+
+
+__all__ = [
+    "HELLO_CHANNEL",
+    "TICKS_PER_SECOND",
+    "Address",
+    "Half",
+    "Machine",
+    "Outside",
+    "Refused",
+    "Reply",
+    "Request",
+    "Settings",
+]

@@ -65,8 +65,13 @@ class Address:
         """Whether both are one place."""
         return self.ip == other.ip and self.port == other.port
 
+    def name(self, by_host: bool) -> str:
+        """What a replica there is called: by IP, or by host name (announce-hostnames)."""
+        host = self.host if by_host else self.ip or self.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
     def __repr__(self) -> str:
-        return f"{self.ip or self.host}:{self.port}"
+        return self.name(by_host=False)
 
 
 class Link:
@@ -76,8 +81,9 @@ class Link:
     The outside keeps what it needs (sockets, tasks) by the link's identity.
     """
 
-    def __init__(self, address: Address, now: int) -> None:
+    def __init__(self, address: Address, now: int, *, listens: bool) -> None:
         self.address = address
+        self.listens = listens  # whether it needs the half for messages
         self.users = 0  # how many instances share it
         self.commands_open = False
         self.messages_open = False
@@ -93,8 +99,8 @@ class Link:
 
     @property
     def is_disconnected(self) -> bool:
-        """Whether one of the connections that it needs is missing; see the machine."""
-        return not self.commands_open
+        """Whether one of the connections that it needs is missing."""
+        return not self.commands_open or (self.listens and not self.messages_open)
 
 
 class Instance:
@@ -132,9 +138,7 @@ class Replica(Instance):
 
     kind = "slave"
 
-    def __init__(
-        self, name: str, address: Address, link: Link, now: int, master: Master
-    ) -> None:
+    def __init__(self, name: str, address: Address, link: Link, now: int, master: Master) -> None:
         super().__init__(name, address, link, now)
         self.master = master
         self.down_after = master.down_after
@@ -155,9 +159,7 @@ class Peer(Instance):
 
     kind = "sentinel"
 
-    def __init__(
-        self, name: str, address: Address, link: Link, now: int, master: Master
-    ) -> None:
+    def __init__(self, name: str, address: Address, link: Link, now: int, master: Master) -> None:
         super().__init__(name, address, link, now)
         self.master = master
         self.down_after = master.down_after
@@ -212,3 +214,41 @@ class State:
         self.sentinel_user = ""  # for other sentinels
         self.sentinel_pass = ""
         self.deny_scripts_reconfig = True
+
+    # Building it, from a config file or by the machine. Addresses have to be resolved already, as
+    # far as they can be; nothing is told, nothing marked as unsaved.
+
+    def add_master(self, name: str, address: Address, quorum: int, now: int) -> Master:
+        """A master to be guarded. ValueError: the name is taken."""
+        if name in self.masters:
+            raise ValueError("Duplicate master name.")
+        master = Master(name, address, Link(address, now, listens=True), now, quorum)
+        self.masters[name] = master
+        return master
+
+    def add_replica(self, master: Master, address: Address, now: int) -> Replica:
+        """A replica that is known. ValueError: it is known already."""
+        name = address.name(self.announce_hostnames)
+        if name in master.replicas:
+            raise ValueError("Duplicate hostname and port for replica.")
+        replica = Replica(name, address, Link(address, now, listens=True), now, master)
+        master.replicas[name] = replica
+        return replica
+
+    def add_peer(self, master: Master, run_id: str, address: Address, now: int) -> Peer:
+        """Another sentinel that guards the master, too; shares the link of its other records.
+
+        ValueError: it is known already, or is this one itself.
+        """
+        if run_id in master.peers or run_id == self.my_id:
+            raise ValueError("Duplicate runid for sentinel.")
+        link = None
+        for other in self.masters.values():
+            known = other.peers.get(run_id)
+            if known is not None and known.address.is_same(address):
+                link = known.link
+                break
+        peer = Peer(run_id, address, link or Link(address, now, listens=False), now, master)
+        peer.run_id = run_id
+        master.peers[run_id] = peer
+        return peer
