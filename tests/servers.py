@@ -42,6 +42,18 @@ def oracle_command() -> list[str] | None:
     return [path] if path else None
 
 
+def sentinel_command() -> list[str]:
+    """What starts our sentinel, before its config file; `SENTRIO_SENTINEL` names another command."""
+    named = os.environ.get("SENTRIO_SENTINEL")
+    return shlex.split(named) if named else [sys.executable, "-m", "sentrio", "sentinel"]
+
+
+def oracle_sentinel_command() -> list[str] | None:
+    """What starts the real sentinel, or None where there is none."""
+    path = shutil.which(os.environ.get("REDIS_SENTINEL", "redis-sentinel"))
+    return [path] if path else None
+
+
 def environment() -> dict[str, str]:
     """The environment of a server process: the checkout's modules where none are installed."""
     if PACKAGES is not None:
