@@ -43,7 +43,7 @@ def oracle_command() -> list[str] | None:
 
 
 def sentinel_command() -> list[str]:
-    """What starts our sentinel, before its config file; `SENTRIO_SENTINEL` names another command."""
+    """What starts our sentinel, before its config file; `SENTRIO_SENTINEL` may name it."""
     named = os.environ.get("SENTRIO_SENTINEL")
     return shlex.split(named) if named else [sys.executable, "-m", "sentrio", "sentinel"]
 
