@@ -172,7 +172,7 @@ class Machine:
         raise NotImplementedError
 
     def answered(self, link: Link, request: Request, reply: Reply, now: int) -> None:
-        """The answer to a request, decoded: bytes, int, list, None; Status and Error as in resp."""
+        """The answer to a request, decoded: bytes (simple strings, too), int, list, None, Error."""
         raise NotImplementedError
 
     def heard(self, link: Link, channel: bytes, payload: bytes, now: int) -> None:

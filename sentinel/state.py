@@ -198,6 +198,17 @@ class Master(Instance):
         self.failover_delay_logged = 0
         self.promoted: Replica | None = None
 
+    @property
+    def current_address(self) -> Address:
+        """Where clients should go: to the promoted replica, once it is a master."""
+        if (
+            self.has(FAILOVER_IN_PROGRESS)
+            and self.promoted is not None
+            and self.failover_state >= RECONF_SLAVES
+        ):
+            return self.promoted.address
+        return self.address
+
 
 class State:
     """Everything that one sentinel knows. What has to survive a crash is in its config file."""
