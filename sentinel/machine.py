@@ -81,7 +81,7 @@ class Outside:
         raise NotImplementedError
 
     def local_ip(self, link: Link) -> str:
-        """This end's address on the link's connection for commands; "" if it is not open."""
+        """Our own address on the link's connection for commands; "" if it is not open."""
         raise NotImplementedError
 
     def resolve(self, host: str) -> str:
@@ -98,6 +98,10 @@ class Outside:
         "debug", "verbose", "notice", "warning" ("warning" runs the notification script).
         Events of level "debug" are not published.
         """
+        raise NotImplementedError
+
+    def log(self, level: str, text: str) -> None:
+        """A line of the log that is no event."""
         raise NotImplementedError
 
     def run_script(self, path: str, arguments: Sequence[str]) -> None:
@@ -161,6 +165,10 @@ class Machine:
 
     def tick(self, now: int) -> None:
         """The deadline has come, or something may have changed (``sentinelTimer``)."""
+        raise NotImplementedError
+
+    def doubt_time(self, now: int) -> None:
+        """The wall clock has jumped: TILT begins (anew), as after a stall of the process."""
         raise NotImplementedError
 
     def opened(self, link: Link, half: Half, now: int) -> None:
@@ -230,11 +238,11 @@ class Machine:
         """
         raise NotImplementedError
 
-    def changed(self, master: Master, now: int) -> None:
+    def changed(self, master: Master, now: int, *, credentials: bool = False) -> None:
         """SENTINEL SET has changed directives of a master.
 
-        Passes down_after on to its replicas and peers, and has all links made anew (credentials or
-        renamed commands may be others). Sets ``unsaved``.
+        Passes down_after on to its replicas and peers; with ``credentials`` the links to the master
+        and its replicas are made anew. Sets ``unsaved``.
         """
         raise NotImplementedError
 

@@ -126,7 +126,8 @@ class Instance:
         self.role_reported = "master" if self.kind == "master" else "slave"
         self.role_reported_since = now
         self.config_changed = now
-        self.renamed_commands: dict[str, str] = {}  # SENTINEL SET rename-command (masters)
+        # SENTINEL SET rename-command (masters): upper-case names to what they are called there.
+        self.renamed_commands: dict[str, str] = {}
 
     def has(self, flags: int) -> bool:
         """Whether any of the flags is set."""
