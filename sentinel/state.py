@@ -7,7 +7,10 @@ whose words SENTINEL MASTERS, REPLICAS and SENTINELS show.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sentinel.guarded import GuardedCluster
 
 # Flags of an instance.
 S_DOWN: Final = 1 << 0  # subjectively down: it does not answer this sentinel
@@ -114,6 +117,7 @@ class Instance:
         self.link = link
         link.users += 1
         self.run_id = ""
+        self.node_id = ""  # of a cluster's node
         self.flags = 0
         self.down_after = DEFAULT_DOWN_AFTER
         self.s_down_since = 0
@@ -198,6 +202,7 @@ class Master(Instance):
         self.failover_start = 0  # also: no other one may begin for twice failover_timeout after it
         self.failover_delay_logged = 0
         self.promoted: Replica | None = None
+        self.cluster: GuardedCluster | None = None  # that it is a shard of
 
     @property
     def current_address(self) -> Address:
@@ -218,6 +223,7 @@ class State:
         self.my_id = my_id
         self.current_epoch = 0
         self.masters: dict[str, Master] = {}
+        self.clusters: dict[str, GuardedCluster] = {}  # their shards are among the masters
         # SENTINEL CONFIG; "" and 0 where the address is found out.
         self.announce_ip = ""
         self.announce_port = 0

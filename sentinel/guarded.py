@@ -1,0 +1,96 @@
+"""A guarded cluster: what a sentinel knows of it, beside the masters of its shards.
+
+Plain data, changed by :mod:`.guard` alone. The shards' masters are ordinary guarded masters: in
+``State.masters`` under the shard's name, with ``Master.cluster`` set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sentinel.shards import Registry, Shard
+from sentinel.state import Instance, Master, Replica, State
+from sentinel.topology import Topology, View
+
+SEPARATOR: Final = "/"
+ENTRY: Final = ""  # the id of the entry's probe: who is there has to be found out
+
+
+class Watch:
+    """How a node is polled; by its id.
+
+    ``asked`` and ``answered`` are times; ``pending`` counts requests without an answer.
+    """
+
+    __slots__ = ("answered", "asked", "pending", "shard_id_asked")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answered = 0
+        self.pending = 0
+        self.shard_id_asked = False
+
+
+class Record:
+    """The last failover of a shard: what was promoted instead of what; ``epoch``: the cluster's."""
+
+    __slots__ = ("at", "epoch", "led", "new", "old")
+
+    def __init__(self, at: int, old: str, new: str, epoch: int, led: bool) -> None:
+        self.at = at
+        self.old = old
+        self.new = new
+        self.epoch = epoch
+        self.led = led  # by this sentinel
+
+
+class GuardedCluster:
+    """One cluster.
+
+    ``options`` is a master that nobody guards: what is set for the cluster (down_after, quorum,
+    credentials, scripts ...) is set there and holds for all shards; its address is the entry, a
+    node by which the cluster was found.
+    """
+
+    def __init__(self, options: Master) -> None:
+        self.options = options
+        self.registry = Registry(options.name)
+        self.topology = Topology()
+        self.views: dict[str, View] = {}  # of nodes that can be reached, by id
+        self.viewed: dict[str, int] = {}  # and since when they are so
+        self.shard_ids: dict[str, str] = {}  # what nodes said; "" if they have none
+        self.watches: dict[str, Watch] = {}
+        # Connections to nodes that are no master's or replica's: to the entry while nobody else
+        # can be reached, and to nodes of shards that have no name yet.
+        self.probes: dict[str, Master] = {}
+        self.failovers: dict[str, Record] = {}  # by shard
+        self.doubt_until = 0  # until then every node is asked every second
+        self.asked_someone = 0
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def quorum(self) -> int:
+        return self.options.quorum
+
+    def shard(self, master: Master) -> Shard | None:
+        """The shard that a guarded master stands for."""
+        return self.registry.shards.get(master.name)
+
+    def masters(self, state: State) -> list[Master]:
+        """The guarded masters, in the order of their slots."""
+        shards = sorted(self.registry.shards.values(), key=lambda s: (s.slots & -s.slots, s.name))
+        return [state.masters[s.name] for s in shards if s.name in state.masters]
+
+    def instances(self, state: State) -> Iterator[Master | Replica]:
+        """All nodes that are guarded, masters first."""
+        for master in self.masters(state):
+            yield master
+            yield from master.replicas.values()
+
+    def find(self, state: State, node_id: str) -> Instance | None:
+        """The record of a node."""
+        return next((i for i in self.instances(state) if i.node_id == node_id), None)
