@@ -390,7 +390,9 @@ class ConfigFile:
 
     def draft(self, state: State) -> list[Line]:
         """The lines that hold now, for :meth:`save`."""
-        return [*describe(self._config), *format_state(state)]
+        # Save points say nothing here, and their lines go, as in Redis.
+        directives = [line for line in describe(self._config) if line[0] != "save"]
+        return [*directives, *format_state(state)]
 
     def save(self, lines: Sequence[Line], number: int) -> None:
         """Put these lines into the file, on disk when this returns. Raises OSError.

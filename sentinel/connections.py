@@ -1,8 +1,9 @@
 """The connections that a sentinel opens: requests out, answers and messages in, for the machine.
 
 Each half of a link is a connection of its own, served by two tasks, one that reads and one that
-writes. What was sent while something was unsaved waits in :class:`Connections` until it is on disk,
-in order, with all that came after it.
+writes. What was sent while something was unsaved waits in :class:`Connections` until it is on disk.
+What tells nothing (PING, INFO, AUTH …) need not wait: a sentinel whose disk is full goes on
+watching, though it neither votes nor leads.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ READ_SIZE: Final = 65_536
 CONNECT_SECONDS: Final = 3.0
 # What an answer may be at most; the longest by far is that to INFO.
 LARGEST_REPLY: Final = 16 * 1024 * 1024
+# What gives nothing away of what the sentinel knows, by the first word or the first two.
+HARMLESS: Final = frozenset(((b"PING",), (b"INFO",), (b"AUTH",), (b"CLIENT", b"SETNAME")))
 
 
 class _ErrorReply(Exception):
@@ -67,7 +70,7 @@ class Connections:
         self._nursery: trio.Nursery | None = None
         self._open: dict[tuple[int, Half], Connection] = {}
         # What must not leave before the save of that number is done.
-        self._held: deque[tuple[int, Connection, bytes]] = deque()
+        self._held: deque[tuple[int, Connection, Request]] = deque()
         self._unsaved = 0
 
     @property
@@ -89,29 +92,27 @@ class Connections:
         """Save ``number``, and all before it, are on disk."""
         held = self._held
         while held and held[0][0] <= number:
-            _, connection, data = held.popleft()
-            _queue(connection, data)
+            _, connection, request = held.popleft()
+            _post(connection, request)
         if self._unsaved <= number:
             self._unsaved = 0
 
     def send(self, link: Link, request: Request) -> None:
         """Send a request, when it may leave; without a connection it is lost."""
         connection = self._open.get((id(link), "commands"))
-        if connection is not None:
-            connection.asked.append(request)
-            self._post(connection, encode_request(list(request.argv)))
+        if connection is None:
+            return
+        words = tuple(word.upper() for word in request.argv[:2])
+        if self._unsaved and words not in HARMLESS and words[:1] not in HARMLESS:
+            self._held.append((self._unsaved, connection, request))
+        else:
+            _post(connection, request)
 
     def subscribe(self, link: Link, argv: Sequence[bytes]) -> None:
         """Send something on the half for messages."""
         connection = self._open.get((id(link), "messages"))
         if connection is not None:
-            self._post(connection, encode_request(list(argv)))
-
-    def _post(self, connection: Connection, data: bytes) -> None:
-        if self._unsaved:
-            self._held.append((self._unsaved, connection, data))
-        else:
-            _queue(connection, data)
+            _queue(connection, argv)
 
     def local_ip(self, link: Link) -> str:
         """Our own address on the connection for commands, "" if it is not open."""
@@ -140,9 +141,10 @@ class Connections:
 
     # Tasks.
 
-    async def run(self) -> None:
-        """Serve all connections."""
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve all connections; it has started once they may be opened."""
         async with trio.open_nursery() as self._nursery:
+            task_status.started()
             await trio.sleep_forever()
 
     async def _run(self, connection: Connection, ip: str, port: int) -> None:
@@ -243,6 +245,11 @@ def _convert(reply: Reply) -> Reply:
     return reply
 
 
-def _queue(connection: Connection, data: bytes) -> None:
-    connection.queue.append(data)
+def _post(connection: Connection, request: Request) -> None:
+    connection.asked.append(request)
+    _queue(connection, request.argv)
+
+
+def _queue(connection: Connection, argv: Sequence[bytes]) -> None:
+    connection.queue.append(encode_request(list(argv)))
     connection.wake.set()

@@ -40,6 +40,8 @@ class Information(Component):
         self.run_id = _random_id(server)
         self.mode = "standalone"
         self.cluster_enabled = False
+        # The sections that there are (lower case); None: all that components bring.
+        self.offered: frozenset[str] | None = None
         self.count_cluster_links: Callable[[], int] = int
         self._commands = Rate()
         self._input = Rate()
@@ -106,6 +108,8 @@ class Information(Component):
         sections = [
             section for component in self.engine.components for section in component.sections()
         ]
+        if self.offered is not None:
+            sections = [section for section in sections if section.name.lower() in self.offered]
         return render(sections, wanted)
 
     # The sections.

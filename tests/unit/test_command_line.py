@@ -69,7 +69,7 @@ def test_log_file_that_cannot_be_opened(tmp_path: Path) -> None:
 def read(path: Path, content: str) -> None:
     path.write_text(content)
     log = Log(StoppedClock(), path=str(path.with_suffix(".log")))
-    sentrio.read_configuration(make_config(), [str(path)], log)
+    sentrio.read_configuration(make_config(), [str(path)], log, sentrio.refuse_statement)
 
 
 def test_unrestricted_default_user_is_let_through(tmp_path: Path) -> None:
