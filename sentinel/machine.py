@@ -16,23 +16,48 @@ Two rules:
 2. Everything is judged by time that cannot be trusted: a process that stood still, or a clock that
    jumped, would see everybody down. Then the machine is in TILT: it watches, and does nothing.
 
-The parts: :mod:`.monitoring` (PING, INFO, hello: how often, and what the answers say),
-:mod:`.discovery` (replicas by INFO, sentinels by hello), :mod:`.failure` (SDOWN, ODOWN),
-:mod:`.election` (epochs, votes, the leader), :mod:`.selection` (which replica), :mod:`.failover`.
+The parts: :mod:`.links` (connections), :mod:`.monitoring` (PING, INFO, hello: how often, and what
+the answers say), :mod:`.roles` (what INFO says, and what is put right), :mod:`.discovery` (who
+belongs to a master), :mod:`.hello`, :mod:`.failure` (SDOWN, ODOWN), :mod:`.election` (epochs,
+votes, XX
 Behaviour after ``sentinel.c`` of Redis 7.2 and the documentation of Redis Sentinel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from random import Random
 from typing import Final, Literal
 
 from node.resp import Reply
-from sentinel.state import Address, Instance, Link, Master, State
+from node.values.pattern import matches
+from sentinel.configuration import Configuration
+from sentinel.discovery import Discovery
+from sentinel.election import Election
+from sentinel.failover import Failover
+from sentinel.failure import FailureDetector
+from sentinel.hello import Hellos
+from sentinel.links import HELLO_CHANNEL, Links
+from sentinel.monitoring import Monitoring
+from sentinel.roles import Roles
+from sentinel.selection import select_replica
+from sentinel.state import (
+    FAILOVER_IN_PROGRESS,
+    FORCE_FAILOVER,
+    S_DOWN,
+    Address,
+    Instance,
+    Link,
+    Master,
+    Peer,
+    Replica,
+    State,
+)
 
-TICKS_PER_SECOND: Final = 10
-HELLO_CHANNEL: Final = b"__sentinel__:hello"
+TICK: Final = 100
+STALL: Final = 100  # so much late, a tick does not take silence for a sign
+AFTER_STALL: Final = 20
 
 Half = Literal["commands", "messages"]
 
@@ -157,39 +182,132 @@ class Machine:
         self.unsaved = False  # see rule 1; the outside clears it when it has taken the state's text
         self.tilt = False
         self.tilt_since = 0
+        # The last tick came late: what has been received meanwhile may not have been told yet.
+        self.stalled = False
         # SENTINEL SIMULATE-FAILURE: end at these points of a failover that this sentinel leads.
         self.crash_after_election = False
         self.crash_after_promotion = False
+        self._ticked = 0  # the last tick; 0 before the first
+        self.links = Links(self)
+        self.monitoring = Monitoring(self)
+        self.roles = Roles(self)
+        self.discovery = Discovery(self)
+        self.hello = Hellos(self)
+        self.configuration = Configuration(self)
+        self.failures = FailureDetector(self)
+        self.election = Election(self)
+        self.failover = Failover(self)
 
     # What happens.
 
     def tick(self, now: int) -> None:
         """The deadline has come, or something may have changed (``sentinelTimer``)."""
-        raise NotImplementedError
+        due = self.deadline
+        self._enter(now)
+        self.stalled = 0 < due < now - STALL
+        self.deadline = now + (AFTER_STALL if self.stalled else TICK)
+        self._ticked = now
+        for master in list(self.state.masters.values()):
+            for instance in list(master.instances()):
+                self.links.maintain(instance)
+                self.monitoring.send_periodic(instance)
+                if not self.tilt:
+                    self.links.drop_the_dead(instance)
+                    self.failures.judge(instance)
+            self._advance(master)
+
+    def _enter(self, now: int) -> None:
+        """It is ``now``, if that can be (``sentinelCheckTiltCondition``).
+
+        Looked at before anything is judged, not only at ticks, since after a pause any event may be
+        the first.
+        """
+        passed = now - self._ticked
+        if self._ticked and not 0 <= passed <= self.settings.tilt_trigger:
+            if passed < 0:
+                self.state.shift_times(passed)
+                self.deadline = now
+            self._ticked = now
+            self.now = now
+            self._tilt()
+        self.now = now
+        if self.tilt and now - self.tilt_since >= self.settings.tilt_period:
+            self.tilt = False
+            self.outside.tell("warning", "-tilt", None, "#tilt mode exited")
+
+    def _advance(self, master: Master) -> None:
+        """Draw the conclusions for a master from what has happened."""
+        if self.tilt:
+            return
+        self.failures.judge(master)
+        self.failures.judge_together(master)
+        self.election.start_if_needed(master)
+        self.failover.advance(master)
+        self.failures.ask(master)
+        self.failover.finish(master)
 
     def doubt_time(self, now: int) -> None:
         """The wall clock has jumped: TILT begins (anew), as after a stall of the process."""
-        raise NotImplementedError
+        self._enter(now)
+        self._tilt()
+
+    def _tilt(self) -> None:
+        self.tilt = True
+        self.tilt_since = self.now
+        self.outside.tell("warning", "+tilt", None, "#tilt mode entered")
 
     def opened(self, link: Link, half: Half, now: int) -> None:
         """A connection that :meth:`Outside.open` began stands."""
-        raise NotImplementedError
+        self._enter(now)
+        self.links.opened(link, half)
+        for master in _masters_of(link):
+            self._advance(master)
 
     def lost(self, link: Link, half: Half, reason: str, now: int) -> None:
         """A connection is over or has not come about; what was asked on it stays unanswered."""
-        raise NotImplementedError
+        self._enter(now)
+        self.links.lost(link, half, reason)
+        self.links.maintain(link.users[0])
+        for instance in link.users:
+            # The end of its time may be known only now.
+            self.wake_at(link.ping_sent + instance.down_after + 1)
 
     def answered(self, link: Link, request: Request, reply: Reply, now: int) -> None:
         """The answer to a request, decoded: bytes (simple strings, too), int, list, None, Error."""
-        raise NotImplementedError
+        self._enter(now)
+        link.pending = max(0, link.pending - 1)
+        instance = request.instance
+        if instance not in link.users:
+            if request.purpose == "ping":
+                self.monitoring.hear_pong(link, reply)
+            return
+        purpose, _, detail = request.purpose.partition(" ")
+        if purpose == "ping":
+            self.monitoring.hear_pong(link, reply)
+        elif purpose == "info":
+            self.monitoring.hear_information(instance, reply)
+        elif purpose == "hello":
+            self.hello.taken(instance, reply)
+            return
+        elif purpose in ("ask", "vote"):
+            assert isinstance(instance, Peer)
+            self.failures.hear_verdict(instance, reply, int(detail or 0))
+        else:
+            return
+        for master in _masters_of(link):
+            self._advance(master)
 
     def heard(self, link: Link, channel: bytes, payload: bytes, now: int) -> None:
         """A message was published on the half for messages."""
-        raise NotImplementedError
+        self._enter(now)
+        link.last_message = now
+        if channel == HELLO_CHANNEL:
+            self.hello.hear(payload)
 
     def hear_published(self, payload: bytes, now: int) -> None:
         """A client (another sentinel) has published a hello to this sentinel itself."""
-        raise NotImplementedError
+        self._enter(now)
+        self.hello.hear(payload)
 
     # What operators and other sentinels want.
 
@@ -200,26 +318,69 @@ class Machine:
         that is taken. What the config file says is built by the methods of `State` instead
         (`State.add_master`, `add_replica`, `add_peer`), and begun by :meth:`begin`.
         """
-        raise NotImplementedError
+        self._enter(now)
+        try:
+            master = self.state.add_master(name, address, quorum, now)
+        except ValueError as error:
+            raise Refused(f"ERR {error}") from None
+        master.down_after = self.settings.default_down_after
+        master.failover_timeout = self.settings.default_failover_timeout
+        # It may have been guarded before: no vote again in an epoch that it may have voted in.
+        master.leader_epoch = self.state.current_epoch
+        self.tell("warning", "+monitor", master, f" quorum {quorum}")
+        self.save()
+        self.wake()
+        return master
 
     def begin(self, now: int) -> None:
         """Everything is loaded (``sentinelIsRunning``): tells +monitor for each master."""
-        raise NotImplementedError
+        self._enter(now)
+        for master in self.state.masters.values():
+            self.tell("warning", "+monitor", master, f" quorum {master.quorum}")
+        self.wake()
 
     def remove(self, name: str, now: int) -> None:
         """Guard a master no more (SENTINEL REMOVE); tells -monitor. KeyError: no such master."""
-        raise NotImplementedError
+        self._enter(now)
+        master = self.state.masters[name]
+        self.tell("warning", "-monitor", master)
+        del self.state.masters[name]
+        for instance in list(master.instances()):
+            self.links.release(instance)
+        self.save()
 
     def reset(self, pattern: str, now: int) -> int:
         """Forget what was found out of the masters whose names match; how many they are."""
-        raise NotImplementedError
+        self._enter(now)
+        count = 0
+        for master in self.state.masters.values():
+            if matches(pattern.encode(), master.name.encode(), nocase=True):
+                for peer in list(master.peers.values()):
+                    self.discovery.forget_peer(peer)
+                self.configuration.forget(master)
+                self.tell("warning", "+reset-master", master)
+                count += 1
+        if count:
+            self.save()
+            self.wake()
+        return count
 
     def force_failover(self, name: str, now: int) -> None:
         """Fail over without asking anybody (SENTINEL FAILOVER). Raises :exc:`Refused`.
 
         KeyError: no such master.
         """
-        raise NotImplementedError
+        self._enter(now)
+        master = self.state.masters[name]
+        if master.has(FAILOVER_IN_PROGRESS):
+            raise Refused("INPROG Failover already in progress")
+        if select_replica(master, self.settings, now) is None:
+            raise Refused("NOGOODSLAVE No suitable replica to promote")
+        self.log("notice", f"Executing user requested FAILOVER of '{name}'")
+        self.election.start(master)
+        master.flags |= FORCE_FAILOVER
+        self._advance(master)
+        self.wake()
 
     def is_master_down(
         self, ip: str, port: int, epoch: int, run_id: str, now: int
@@ -229,14 +390,29 @@ class Machine:
         Whether it is down; whom this sentinel votes for ("*": nobody) and in which epoch. The reply
         must not leave before what is ``unsaved`` has been saved.
         """
-        raise NotImplementedError
+        self._enter(now)
+        place = Address(ip, port)
+        for master in self.state.masters.values():
+            if master.address.is_same(place):
+                break
+        else:
+            return False, "*", 0
+        if run_id != "*":
+            self.election.hear_candidate(master, run_id)
+            self.election.vote(master, epoch, run_id)
+        self._advance(master)
+        down = master.has(S_DOWN) and not self.tilt and master.address.is_same(place)
+        if run_id == "*":
+            return down, "*", 0
+        return down, master.leader or "*", master.leader_epoch
 
     def check_quorum(self, master: Master) -> tuple[int, bool, bool]:
         """Usable sentinels (this one included), and are they enough for quorum, and majority.
 
         (SENTINEL CKQUORUM.)
         """
-        raise NotImplementedError
+        usable = 1 + sum(not peer.has(S_DOWN) for peer in master.peers.values())
+        return usable, usable >= master.quorum, usable >= (len(master.peers) + 1) // 2 + 1
 
     def changed(self, master: Master, now: int, *, credentials: bool = False) -> None:
         """SENTINEL SET has changed directives of a master.
@@ -244,16 +420,121 @@ class Machine:
         Passes down_after on to its replicas and peers; with ``credentials`` the links to the master
         and its replicas are made anew. Sets ``unsaved``.
         """
-        raise NotImplementedError
+        self._enter(now)
+        for instance in master.instances():
+            instance.down_after = master.down_after
+            if credentials:
+                self.links.renew(instance.link)
+        self.save()
+        self.wake()
 
     def credentials_changed(self, now: int) -> None:
         """SENTINEL CONFIG SET sentinel-user or sentinel-pass: links to sentinels are made anew."""
-        raise NotImplementedError
+        self._enter(now)
+        for master in self.state.masters.values():
+            for peer in master.peers.values():
+                self.links.renew(peer.link)
+        self.save()
+        self.wake()
+
+    # What the parts say.
+
+    def save(self) -> None:
+        """The state has changed in a way that must survive a crash."""
+        self.unsaved = True
+
+    def wake(self) -> None:
+        """There is something to be done now: let a tick come at once."""
+        self.deadline = min(self.deadline, self.now)
+
+    def wake_at(self, when: int) -> None:
+        """Let a tick come no later than that."""
+        self.deadline = min(self.deadline, max(when, self.now + 1))
+
+    def log(self, level: str, text: str) -> None:
+        """A line of the log that is no event."""
+        self.outside.log(level, text)
+
+    def tell(self, level: str, event: str, instance: Instance, more: str = "") -> None:
+        """An event of an instance, whose payload says which it is, and ``more``."""
+        show = self.state.show
+        address = instance.address
+        text = f"{instance.kind} {instance.name} {show(address)} {address.port}"
+        if isinstance(instance, Replica | Peer):
+            master = instance.master
+            text += f" @ {master.name} {show(master.address)} {master.address.port}"
+        self.outside.tell(level, event, instance, text + more)
+
+    def announce(self, level: str, event: str, instance: Instance, text: str) -> None:
+        """An event whose payload is ``text`` alone."""
+        self.outside.tell(level, event, instance, text)
+
+    def learn_epoch(self, master: Master, epoch: int) -> None:
+        """Another sentinel knows an epoch; the newest is this one's, too."""
+        if epoch > self.state.current_epoch:
+            self.state.current_epoch = epoch
+            self.save()
+            self.announce("warning", "+new-epoch", master, f"{epoch}")
+
+    def command(self, instance: Instance, name: str) -> bytes:
+        """What a command is called there (``sentinelInstanceMapCommand``)."""
+        if isinstance(instance, Peer):
+            return name.encode()
+        assert isinstance(instance, Master | Replica)
+        master = instance.master if isinstance(instance, Replica) else instance
+        return master.renamed_commands.get(name, name).encode()
+
+    def request(self, instance: Instance, argv: Sequence[bytes], purpose: str) -> None:
+        """Send a request to an instance, which is connected."""
+        instance.link.pending += 1
+        self.outside.send(instance.link, Request(instance, argv, purpose))
+
+    # Addresses.
+
+    def resolve(self, host: str) -> str:
+        """The IP of a host; "" if it has none as far as is known, or names are not to be used."""
+        if is_ip(host):
+            return host
+        return self.outside.resolve(host) if self.state.resolve_hostnames else ""
+
+    def locate(self, host: str, port: int) -> Address | None:
+        """An address that was told by somebody; None if it cannot be one."""
+        ip = self.resolve(host)
+        if not ip and not self.state.resolve_hostnames:
+            return None
+        return Address(host, port, ip)
+
+    def is_host(self, address: Address, host: str) -> bool:
+        """Whether an address is on that host (``sentinelAddrEqualsHostname``)."""
+        if not host:
+            return False
+        ip = self.resolve(host)
+        if ip and ip == address.ip:
+            return True
+        return host.lower() == address.host.lower()
+
+
+def is_ip(host: str) -> bool:
+    """Whether a host is given by its IP, of either kind."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _masters_of(link: Link) -> list[Master]:
+    """The masters to which the users of a link belong."""
+    masters: dict[Master, None] = {}
+    for instance in link.users:
+        assert isinstance(instance, Master | Replica | Peer)
+        masters[instance if isinstance(instance, Master) else instance.master] = None
+    return list(masters)
 
 
 __all__ = [
     "HELLO_CHANNEL",
-    "TICKS_PER_SECOND",
+    "TICK",
     "Address",
     "Half",
     "Machine",

@@ -58,7 +58,7 @@ def describe(state: State, instance: Instance, now: int) -> Reply:
         ("runid", instance.run_id),
         ("flags", _describe_flags(instance)),
         ("link-pending-commands", link.pending),
-        ("link-refcount", link.users),
+        ("link-refcount", len(link.users)),
     ]
     if isinstance(instance, Master) and instance.has(FAILOVER_IN_PROGRESS):
         fields.append(("failover-state", FAILOVER_STATE_NAMES[instance.failover_state]))
