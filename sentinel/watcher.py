@@ -72,7 +72,7 @@ class Watcher(Component, Outside):
         self.names.enabled = state.resolve_hostnames
         state.my_id = state.my_id or f"{random.getrandbits(160):040x}"
         state.port = self._config.integer("port")
-        state.requirepass = self._config.text("requirepass")
+        state.requirepass = self._config.octets("requirepass").decode("utf-8", "replace")
         self.connections = Connections(server.network, self._log, self.now, self.settle)
         self.connections.serve(self.machine)
         self.connections.source_address = self._config.text("bind-source-addr")
