@@ -23,9 +23,8 @@ from sentinel.config_file import (
     BAD_PORT,
     LARGEST_PORT,
 )
-from sentinel.machine import HELLO_CHANNEL, Refused
-from sentinel.names import is_ip
-from sentinel.rows import announced, describe
+from sentinel.machine import HELLO_CHANNEL, Refused, is_ip
+from sentinel.rows import describe
 from sentinel.state import O_DOWN, S_DOWN, Address, Instance, Master, State
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class SentinelCommands(Component):
         ]
         for number, master in enumerate(state.masters.values()):
             status = "odown" if master.has(O_DOWN) else "sdown" if master.has(S_DOWN) else "ok"
-            host = announced(state, master.address)
+            host = state.show(master.address)
             text = (
                 f"name={master.name},status={status},address={host}:{master.address.port},"
                 f"slaves={len(master.replicas)},sentinels={len(master.peers) + 1}"
@@ -288,7 +287,7 @@ class SentinelCommands(Component):
         if master is None:
             return NULL_ARRAY
         address = master.current_address
-        return [encode(announced(self._state, address)), b"%d" % address.port]
+        return [encode(self._state.show(address)), b"%d" % address.port]
 
     @GROUP.command(
         "sentinel|info-cache",

@@ -6,12 +6,13 @@ for is looked up until it has not been asked for in a long time.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
+
+from sentinel.machine import is_ip
 
 # How long an answer holds, and how soon a name is tried again that could not be found.
 REFRESH_SECONDS: Final = 5.0
@@ -19,15 +20,6 @@ RETRY_SECONDS: Final = 1.0
 FORGET_SECONDS: Final = 3600.0
 MOST_NAMES: Final = 1000
 LOOK_UP_SECONDS: Final = 10.0
-
-
-def is_ip(host: str) -> bool:
-    """Whether it is an address by itself."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def look_up_now(host: str) -> str:

@@ -25,7 +25,6 @@ from sentinel.config_file import (
     LARGEST_PORT,
     is_executable,
 )
-from sentinel.rows import announced
 from sentinel.state import Master
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class Options(Component):
             master.renamed_commands.pop(old.upper(), None)
             if old.upper() != new.upper():
                 master.renamed_commands[old.upper()] = new
-            self._tell(master, f"{name} {old} {new}")
+            self._machine.tell("warning", "+set", master, f" {name} {old} {new}")
             return 3
         if not words or not self._set_value(master, option, name, words[0]):
             raise _unknown(name, "SET")
@@ -143,7 +142,7 @@ class Options(Component):
             # MONITOR and the slow log show the arguments as they are left here.
             argv[at + 1] = REDACTED
             words[0] = HIDDEN
-        self._tell(master, f"{name} {words[0]}")
+        self._machine.tell("warning", "+set", master, f" {name} {words[0]}")
         return 2
 
     def _set_value(self, master: Master, option: str, name: str, value: str) -> bool:
@@ -166,11 +165,6 @@ class Options(Component):
         else:
             return False
         return True
-
-    def _tell(self, master: Master, text: str) -> None:
-        host = announced(self._machine.state, master.address)
-        place = f"master {master.name} {host} {master.address.port}"
-        self._watcher.tell("warning", "+set", master, f"{place} {text}")
 
     # SENTINEL CONFIG.
 

@@ -22,7 +22,6 @@ from sentinel.state import (
     RECONF_SENT,
     S_DOWN,
     SCRIPT_KILL_SENT,
-    Address,
     Instance,
     Master,
     Peer,
@@ -43,17 +42,12 @@ _FLAGS: Final = (
 )
 
 
-def announced(state: State, address: Address) -> str:
-    """The host that others are told: the IP, or with ``announce-hostnames`` the name."""
-    return address.host if state.announce_hostnames else address.ip
-
-
 def describe(state: State, instance: Instance, now: int) -> Reply:
     """The row of one instance."""
     link = instance.link
     fields: list[tuple[str, object]] = [
         ("name", instance.name),
-        ("ip", announced(state, instance.address)),
+        ("ip", state.show(instance.address)),
         ("port", instance.address.port),
         ("runid", instance.run_id),
         ("flags", _describe_flags(instance)),

@@ -27,8 +27,8 @@ from node.process import CannotStart
 from node.pubsub import PubSub
 from sentinel.config_file import ConfigFile, Reader
 from sentinel.connections import Connections
-from sentinel.machine import Half, Machine, Outside, Request, Settings
-from sentinel.names import Names, is_ip, look_up_now
+from sentinel.machine import Half, Machine, Outside, Request, Settings, is_ip
+from sentinel.names import Names, look_up_now
 from sentinel.scripts import Scripts
 from sentinel.state import Instance, Link, Master, Peer, Replica, State
 

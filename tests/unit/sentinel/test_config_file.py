@@ -11,7 +11,7 @@ import pytest
 from node.config import Config, ConfigFileError, make_config
 from node.files import SYSTEM_FILES, Files
 from sentinel.config_file import ConfigFile, Reader, format_state
-from sentinel.names import is_ip
+from sentinel.machine import is_ip
 from sentinel.state import (
     FAILOVER_IN_PROGRESS,
     RECONF_SLAVES,
