@@ -103,7 +103,8 @@ class Connections:
         if connection is None:
             return
         words = tuple(word.upper() for word in request.argv[:2])
-        if self._unsaved and words not in HARMLESS and words[:1] not in HARMLESS:
+        harmless = words in HARMLESS or words[:1] in HARMLESS
+        if self._unsaved and (request.follows or not harmless):
             self._held.append((self._unsaved, connection, request))
         else:
             _post(connection, request)

@@ -66,15 +66,19 @@ class Request:
     """One request that was sent on the half of a link that is for commands.
 
     ``purpose`` is what the machine wants with the answer; ``instance`` for whom it asked (a link is
-    shared by all records of a sentinel).
+    shared by all records of a sentinel). One that ``follows`` must not overtake what was sent
+    before it, even if it tells nothing that has to be saved.
     """
 
-    __slots__ = ("argv", "instance", "purpose")
+    __slots__ = ("argv", "follows", "instance", "purpose")
 
-    def __init__(self, instance: Instance, argv: Sequence[bytes], purpose: str) -> None:
+    def __init__(
+        self, instance: Instance, argv: Sequence[bytes], purpose: str, follows: bool = False
+    ) -> None:
         self.instance = instance
         self.argv = argv
         self.purpose = purpose
+        self.follows = follows
 
 
 class Outside:
@@ -484,10 +488,12 @@ class Machine:
         master = instance.master if isinstance(instance, Replica) else instance
         return master.renamed_commands.get(name, name).encode()
 
-    def request(self, instance: Instance, argv: Sequence[bytes], purpose: str) -> None:
+    def request(
+        self, instance: Instance, argv: Sequence[bytes], purpose: str, *, follows: bool = False
+    ) -> None:
         """Send a request to an instance, which is connected."""
         instance.link.pending += 1
-        self.outside.send(instance.link, Request(instance, argv, purpose))
+        self.outside.send(instance.link, Request(instance, argv, purpose, follows))
 
     # Addresses.
 

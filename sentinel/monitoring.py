@@ -86,12 +86,13 @@ class Monitoring:
             return min(period, CLOSE_PERIOD)
         return period
 
-    def ask_information(self, instance: Instance, *, again: bool = False) -> None:
-        """Send INFO, unless an answer is on its way and not asked for ``again``."""
-        if instance.link.commands_open and (again or not instance.info_pending):
+    def ask_information(self, instance: Instance, *, behind: bool = False) -> None:
+        """Send INFO, unless an answer is on its way; ``behind`` what has just been sent anyway."""
+        if instance.link.commands_open and (behind or not instance.info_pending):
             instance.info_pending = True
             instance.info_asked = self._machine.now
-            self._machine.request(instance, [self._machine.command(instance, "INFO")], "info")
+            argv = [self._machine.command(instance, "INFO")]
+            self._machine.request(instance, argv, "info", follows=behind)
 
     def ask_replicas(self, master: Master) -> None:
         """How far are they, now?"""

@@ -49,4 +49,4 @@ class Promotion:
             [machine.command(replica, "EXEC")],
         ):
             machine.request(replica, argv, "slaveof")
-        machine.monitoring.ask_information(replica, again=True)
+        machine.monitoring.ask_information(replica, behind=True)
