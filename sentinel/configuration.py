@@ -40,6 +40,7 @@ class Configuration:
         master.s_down_since = 0
         for each in replicas:
             machine.discovery.add_replica(master, each.host, each.port)
+        machine.guard.switched(master)
         machine.save()
         machine.wake()
 

@@ -42,6 +42,7 @@ NO_MAJORITY: Final = "no majority reachable"
 NO_GOOD_REPLICA: Final = "no good replica"
 REPLICA_FAILED: Final = "replica failed"
 VOTED: Final = "voted for another"
+MASTER_CHANGED: Final = "master changed"
 
 
 class Election:

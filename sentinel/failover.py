@@ -33,6 +33,7 @@ from sentinel.state import (
     Master,
     Replica,
 )
+from sentinel.takeover import ClusterPromotion
 
 if TYPE_CHECKING:
     from sentinel.machine import Machine
@@ -48,10 +49,11 @@ class Failover:
         self._machine = machine
         self._settings = machine.settings
         self._plain = Promotion(machine)
+        self.takeovers = ClusterPromotion(machine)
 
     def promotion_of(self, master: Master) -> Promotion:
         """How replicas of that master are promoted."""
-        return self._plain
+        return self._plain if master.cluster is None else self.takeovers
 
     def advance(self, master: Master) -> None:
         """Go on, as far as it goes."""
@@ -77,7 +79,8 @@ class Failover:
     def _age(self, master: Master) -> int:
         return self._machine.now - master.failover_state_since
 
-    def _abort(self, master: Master, event: str, reason: str) -> None:
+    def abort(self, master: Master, event: str, reason: str) -> None:
+        """Give it up; ``reason`` says when there may be another one, see the election."""
         self._machine.tell("warning", event, master)
         master.flags &= ~(FAILOVER_IN_PROGRESS | FORCE_FAILOVER)
         if master.promoted is not None:
@@ -94,9 +97,9 @@ class Failover:
             timeout = machine.election.timeout_of(master)
             if machine.election.is_hopeless(master):
                 master.vain_attempts += 1
-                self._abort(master, "-failover-abort-not-elected", election.NOT_ELECTED)
+                self.abort(master, "-failover-abort-not-elected", election.NOT_ELECTED)
             elif machine.now - master.failover_start > timeout:
-                self._abort(master, "-failover-abort-not-elected", election.NO_MAJORITY)
+                self.abort(master, "-failover-abort-not-elected", election.NO_MAJORITY)
             return
         master.vain_attempts = 0
         machine.tell("warning", "+elected-leader", master)
@@ -111,7 +114,7 @@ class Failover:
             return
         replica = select_replica(master, self._settings, machine.now)
         if replica is None:
-            self._abort(master, "-failover-abort-no-good-slave", election.NO_GOOD_REPLICA)
+            self.abort(master, "-failover-abort-no-good-slave", election.NO_GOOD_REPLICA)
             return
         machine.tell("warning", "+selected-slave", replica)
         replica.flags |= PROMOTED
@@ -142,7 +145,7 @@ class Failover:
         if replica.has(S_DOWN) or (
             not replica.link.commands_open and self._age(master) > master.failover_timeout
         ):
-            self._abort(master, "-failover-abort-slave-timeout", election.REPLICA_FAILED)
+            self.abort(master, "-failover-abort-slave-timeout", election.REPLICA_FAILED)
         elif replica.link.commands_open:
             machine.tell("notice", "+failover-state-wait-promotion", replica)
             self._enter(master, WAIT_PROMOTION)
@@ -155,7 +158,7 @@ class Failover:
         replica = master.promoted
         assert replica is not None
         if replica.has(S_DOWN) or self._age(master) > master.failover_timeout:
-            self._abort(master, "-failover-abort-slave-timeout", election.REPLICA_FAILED)
+            self.abort(master, "-failover-abort-slave-timeout", election.REPLICA_FAILED)
         elif (
             replica.link.commands_open
             and machine.now - replica.promotion_sent_at >= REPEAT_AFTER
@@ -169,7 +172,7 @@ class Failover:
     def promoted(self, master: Master, replica: Replica) -> None:
         """The replica is a master: from now on, that is the configuration, and told to all."""
         machine = self._machine
-        master.config_epoch = master.failover_epoch
+        master.config_epoch = self.promotion_of(master).epoch(replica)
         self._enter(master, RECONF_SLAVES)
         machine.save()
         machine.tell("warning", "+promoted-slave", replica)
@@ -222,7 +225,7 @@ class Failover:
         ]
         timeout = self._age(master) > master.failover_timeout
         # If the new master is down already, it is the master all the same: to be failed over.
-        if left and promotion.repairs and not timeout and not promoted.has(S_DOWN):
+        if not timeout and not promoted.has(S_DOWN) and not promotion.is_settled(master, left):
             return
         if timeout:
             machine.tell("warning", "+failover-end-for-timeout", master)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sentinel.shards import Registry, Shard
-from sentinel.state import Instance, Master, Replica, State
+from sentinel.state import Instance, Link, Master, Replica, State
 from sentinel.topology import Topology, View
 
 SEPARATOR: Final = "/"
@@ -18,18 +18,16 @@ ENTRY: Final = ""  # the id of the entry's probe: who is there has to be found o
 
 
 class Watch:
-    """How a node is polled; by its id.
+    """How a node is polled: when it was asked last, and how many answers are missing."""
 
-    ``asked`` and ``answered`` are times; ``pending`` counts requests without an answer.
-    """
-
-    __slots__ = ("answered", "asked", "pending", "shard_id_asked")
+    __slots__ = ("asked", "link", "link_since", "pending")
 
     def __init__(self) -> None:
         self.asked = 0
-        self.answered = 0
         self.pending = 0
-        self.shard_id_asked = False
+        # The connection on which it was asked.
+        self.link: Link | None = None
+        self.link_since = 0
 
 
 class Record:
@@ -67,6 +65,7 @@ class GuardedCluster:
         self.failovers: dict[str, Record] = {}  # by shard
         self.doubt_until = 0  # until then every node is asked every second
         self.asked_someone = 0
+        self.suspected = 0
 
     @property
     def name(self) -> str:

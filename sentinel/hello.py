@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sentinel.machine import Machine
 
 FIELDS: Final = 8
+REPEATS: Final = 4
+MOST_HEARD: Final = 4096
+NEVER: Final = -(1 << 62)
 LARGEST_EPOCH: Final = (1 << 64) - 1
 
 
@@ -97,6 +100,7 @@ class Hellos:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._state = machine.state
+        self._heard: dict[bytes, int] = {}  # when which message was heard last
 
     # Saying it.
 
@@ -142,19 +146,29 @@ class Hellos:
 
     def hear(self, payload: bytes) -> None:
         """A hello of somebody, maybe of this sentinel itself (``sentinelProcessHelloMessage``)."""
+        machine = self._machine
+        since = machine.now - self._heard.get(payload, NEVER)
+        if 0 <= since < machine.settings.publish_period // REPEATS:
+            return  # in a cluster, what is published at one node is heard at all
         hello = parse_hello(payload)
         if hello is None or hello.run_id == self._state.my_id:
             return
-        machine = self._machine
         master = self._state.masters.get(hello.master_name)
+        if master is None or master.cluster is not None:
+            master = machine.guard.find_master(hello)
         if master is None:
             return
+        if len(self._heard) >= MOST_HEARD:
+            self._heard.clear()
+        self._heard[payload] = machine.now
         peer = machine.discovery.meet(master, hello.run_id, hello.host, hello.port)
         machine.learn_epoch(master, hello.current_epoch)
         if peer is None:
             return
         peer.last_hello_heard = machine.now
-        if hello.config_epoch > master.config_epoch:
+        if master.cluster is not None:
+            machine.guard.hear_configuration(master, hello)
+        elif hello.config_epoch > master.config_epoch:
             self._update(master, peer, hello)
         elif hello.config_epoch and hello.config_epoch == master.config_epoch:
             self._resolve_collision(master, hello)

@@ -37,6 +37,7 @@ from sentinel.discovery import Discovery
 from sentinel.election import Election
 from sentinel.failover import Failover
 from sentinel.failure import FailureDetector
+from sentinel.guard import Guard
 from sentinel.hello import Hellos
 from sentinel.links import HELLO_CHANNEL, Links
 from sentinel.monitoring import Monitoring
@@ -201,6 +202,7 @@ class Machine:
         self.failures = FailureDetector(self)
         self.election = Election(self)
         self.failover = Failover(self)
+        self.guard = Guard(self)
 
     # What happens.
 
@@ -211,6 +213,7 @@ class Machine:
         self.stalled = 0 < due < now - STALL
         self.deadline = now + (AFTER_STALL if self.stalled else TICK)
         self._ticked = now
+        self.guard.tick()
         for master in list(self.state.masters.values()):
             for instance in list(master.instances()):
                 self.links.maintain(instance)
@@ -264,12 +267,14 @@ class Machine:
         """A connection that :meth:`Outside.open` began stands."""
         self._enter(now)
         self.links.opened(link, half)
-        for master in _masters_of(link):
+        for master in self._masters_of(link):
             self._advance(master)
 
     def lost(self, link: Link, half: Half, reason: str, now: int) -> None:
         """A connection is over or has not come about; what was asked on it stays unanswered."""
         self._enter(now)
+        if half == "commands":
+            self.guard.inquiry.lost(link)
         self.links.lost(link, half, reason)
         self.links.maintain(link.users[0])
         for instance in link.users:
@@ -296,9 +301,11 @@ class Machine:
         elif purpose in ("ask", "vote"):
             assert isinstance(instance, Peer)
             self.failures.hear_verdict(instance, reply, int(detail or 0))
+        elif purpose == "cluster":
+            self.guard.hear(instance, request.purpose, reply)
         else:
             return
-        for master in _masters_of(link):
+        for master in self._masters_of(link):
             self._advance(master)
 
     def heard(self, link: Link, channel: bytes, payload: bytes, now: int) -> None:
@@ -339,6 +346,8 @@ class Machine:
     def begin(self, now: int) -> None:
         """Everything is loaded (``sentinelIsRunning``): tells +monitor for each master."""
         self._enter(now)
+        for cluster in self.state.clusters.values():
+            self.guard.tell(cluster, "+monitor-cluster", f" quorum {cluster.quorum}")
         for master in self.state.masters.values():
             self.tell("warning", "+monitor", master, f" quorum {master.quorum}")
         self.wake()
@@ -441,6 +450,17 @@ class Machine:
         self.save()
         self.wake()
 
+    def _masters_of(self, link: Link) -> list[Master]:
+        """The guarded masters to which the users of a link belong."""
+        masters: dict[Master, None] = {}
+        for instance in link.users:
+            master = instance if isinstance(instance, Master) else None
+            if isinstance(instance, Replica | Peer):
+                master = instance.master
+            if master is not None and self.state.masters.get(master.name) is master:
+                masters[master] = None
+        return list(masters)
+
     # What the parts say.
 
     def save(self) -> None:
@@ -527,15 +547,6 @@ def is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _masters_of(link: Link) -> list[Master]:
-    """The masters to which the users of a link belong."""
-    masters: dict[Master, None] = {}
-    for instance in link.users:
-        assert isinstance(instance, Master | Replica | Peer)
-        masters[instance if isinstance(instance, Master) else instance.master] = None
-    return list(masters)
 
 
 __all__ = [

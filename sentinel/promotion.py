@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sentinel.state import Address, Replica
+from sentinel.state import Address, Master, Replica
 
 if TYPE_CHECKING:
     from sentinel.machine import Machine
@@ -27,6 +27,14 @@ class Promotion:
     def is_done(self, replica: Replica) -> bool:
         """Whether it is the master, as far as it has just said that it is one (role:master)."""
         return True
+
+    def epoch(self, replica: Replica) -> int:
+        """The config epoch under which it is the master, now that it is one."""
+        return replica.master.failover_epoch
+
+    def is_settled(self, master: Master, left: list[Replica]) -> bool:
+        """Whether the others follow; ``left`` are those that are there and not known to."""
+        return not left
 
     def point(self, replica: Replica, master: Address) -> None:
         """Make it follow the master at that address."""

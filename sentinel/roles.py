@@ -46,8 +46,11 @@ class Roles:
         machine = self._machine
         self._note_run_id(instance, information.run_id)
         if isinstance(instance, Master):
-            for host, port in information.replicas:
-                machine.discovery.add_replica(instance, host, port)
+            if instance.cluster is None:
+                for host, port in information.replicas:
+                    machine.discovery.add_replica(instance, host, port)
+            elif information.role == "slave":
+                machine.guard.suspect(instance)
         else:
             instance.master_link_down_time = information.master_link_down_time
             if information.role == "slave":
@@ -116,6 +119,8 @@ class Roles:
         elif promotion.repairs and not replica.has(PROMOTED) and self._may_convert(replica):
             promotion.point(replica, master.address)
             machine.tell("notice", "+convert-to-slave", replica)
+        elif not promotion.repairs:
+            machine.guard.suspect(master)
 
     def _may_convert(self, replica: Replica) -> bool:
         """Whether it is certain enough that nobody has made it the master.

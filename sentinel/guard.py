@@ -1,0 +1,375 @@
+"""Guarding clusters: their shards as masters that come, go and change by themselves.
+
+Theory of operation.  A guarded cluster is found by one of its nodes and followed from then on
+(:mod:`.inquiry` asks, :mod:`.topology` makes one picture of all answers, :mod:`.shards` names the
+shards). Each shard that has slots is a guarded master like any other: the same PING, INFO and
+hello, the same SDOWN, ODOWN, votes and choice of a replica. What is different:
+
+- Who the master is, and who its replicas are, is what the cluster says, and not what INFO or
+  another sentinel's hello says; these only are reasons to ask the cluster at once.
+- A replica is promoted by CLUSTER FAILOVER TAKEOVER, see :mod:`.takeover`. Nobody is re-pointed: a
+  cluster's nodes follow whoever has the slots with the greatest config epoch.
+- Whoever else changes something (an operator, a reshard, Redis Cluster's own failover, a partition
+  that heals) has a greater config epoch for it, and is followed: +switch-master.
+
+So a sentinel never goes on naming a node that is not the master once it can reach the one that is.
+Nodes are known by id: one that comes back at another address is the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from sentinel import election
+from sentinel.guarded import SEPARATOR, GuardedCluster, Record
+from sentinel.inquiry import Inquiry
+from sentinel.shards import Changes, Shard
+from sentinel.state import (
+    FAILOVER_IN_PROGRESS,
+    SEND_SLAVEOF_NOONE,
+    Address,
+    Instance,
+    Link,
+    Master,
+    Replica,
+    State,
+)
+from sentinel.takeover import TAKEOVER
+from sentinel.topology import Node, compare, find_outdated, format_slots, is_of_cluster, merge
+
+if TYPE_CHECKING:
+    from node.resp import Reply
+    from sentinel.hello import Hello
+    from sentinel.machine import Machine
+
+SUSPICION_PERIOD: Final = 200
+
+# What is set for a cluster, and holds for its shards.
+OPTIONS: Final = (
+    "quorum",
+    "down_after",
+    "failover_timeout",
+    "parallel_syncs",
+    "reboot_down_after",
+    "auth_user",
+    "auth_pass",
+    "notification_script",
+    "client_reconfig_script",
+)
+
+
+class Guard:
+    """The part of the machine that is about clusters."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.inquiry = Inquiry(machine, self)
+
+    # Which clusters.
+
+    def monitor(self, name: str, address: Address, quorum: int) -> GuardedCluster:
+        """Begin to guard a cluster (SENTINEL MONITOR-CLUSTER). ValueError: the name is taken."""
+        machine = self._machine
+        cluster = add_cluster(machine.state, name, address, quorum, machine.now)
+        cluster.options.down_after = machine.settings.default_down_after
+        cluster.options.failover_timeout = machine.settings.default_failover_timeout
+        self.tell(cluster, "+monitor-cluster", f" quorum {quorum}")
+        machine.save()
+        machine.wake()
+        return cluster
+
+    def remove(self, name: str) -> None:
+        """Guard a cluster no more. KeyError: no such cluster."""
+        machine = self._machine
+        cluster = machine.state.clusters[name]
+        self.inquiry.release_probes(cluster)
+        for master in cluster.masters(machine.state):
+            machine.remove(master.name, machine.now)
+        self.tell(cluster, "-monitor-cluster")
+        del machine.state.clusters[name]
+        machine.save()
+
+    def tell(self, cluster: GuardedCluster, event: str, more: str = "") -> None:
+        """An event of a cluster as such."""
+        machine = self._machine
+        options = cluster.options
+        place = f"{machine.state.show(options.address)} {options.address.port}"
+        machine.announce("warning", event, options, f"cluster {cluster.name} {place}{more}")
+
+    def changed(self, cluster: GuardedCluster, *, credentials: bool = False) -> None:
+        """SENTINEL SET has changed the options of a cluster, and of its shards."""
+        for probe in cluster.probes.values():
+            probe.auth_user = cluster.options.auth_user
+            probe.auth_pass = cluster.options.auth_pass
+            self._machine.links.renew(probe.link)
+        for master in cluster.masters(self._machine.state):
+            self._machine.changed(master, self._machine.now, credentials=credentials)
+        self._machine.save()
+
+    # What happens.
+
+    def tick(self) -> None:
+        """Time has passed."""
+        for cluster in self._machine.state.clusters.values():
+            self.inquiry.advance(cluster)
+
+    def hear(self, instance: Instance, purpose: str, reply: Reply) -> None:
+        """The answer to a request that is about a cluster."""
+        if purpose == TAKEOVER:
+            assert isinstance(instance, Replica)
+            self._machine.failover.takeovers.hear(instance, reply)
+        else:
+            self.inquiry.hear(instance, purpose, reply)
+
+    def suspect(self, master: Master) -> None:
+        """Something (INFO, a hello) does not fit what is known of a shard: ask the cluster now."""
+        cluster = master.cluster
+        now = self._machine.now
+        if cluster is not None:
+            self.inquiry.doubt(cluster)
+            if not 0 <= now - cluster.suspected < SUSPICION_PERIOD:
+                cluster.suspected = now
+                self.inquiry.ask_all(cluster)
+
+    # What another sentinel says.
+
+    def find_master(self, hello: Hello) -> Master | None:
+        """The master that a hello is about; the shard's name may become another one by that.
+
+        None: no shard is known that has that address, or name.
+        """
+        masters = self._machine.state.masters
+        cluster = self._machine.state.clusters.get(hello.master_name.partition(SEPARATOR)[0])
+        if cluster is None:
+            return None
+        node = self._locate(cluster, hello)
+        shard = cluster.registry.of(node.id) if node is not None else None
+        if node is None or shard is None:
+            return masters.get(hello.master_name)
+        # Of a node that is not the shard's master to us, one of us does not know the newest.
+        if shard.master == node.id:
+            names = cluster.registry.hear(hello.master_name, node.id, cluster.shard_ids)
+            self._rename(cluster, names)
+        return masters.get(shard.name)
+
+    def hear_configuration(self, master: Master, hello: Hello) -> None:
+        """Another sentinel says who is a shard's master, and under which config epoch.
+
+        That is a reason to ask the cluster; only who cannot reach any of its nodes believes it.
+        """
+        address = master.current_address
+        same = hello.master_port == address.port and self._machine.is_host(
+            address, hello.master_host
+        )
+        if same and hello.config_epoch <= master.config_epoch:
+            return
+        if hello.config_epoch < master.config_epoch:
+            return
+        self.suspect(master)
+        cluster = master.cluster
+        if cluster is None or cluster.views or same or master.has(FAILOVER_IN_PROGRESS):
+            return
+        node = self._locate(cluster, hello)
+        if node is not None and hello.config_epoch > master.config_epoch:
+            self._switch(cluster, master, node, self._address(node))
+            master.config_epoch = hello.config_epoch
+
+    def _locate(self, cluster: GuardedCluster, hello: Hello) -> Node | None:
+        """The node at the address that a hello names."""
+        ip = self._machine.resolve(hello.master_host) or hello.master_host
+        return cluster.topology.at(ip, hello.master_port)
+
+    # What the cluster says.
+
+    def follow(self, cluster: GuardedCluster) -> None:
+        """Make what is guarded the same as what the cluster's nodes say."""
+        machine = self._machine
+        before = cluster.topology
+        views = {i: v for i, v in cluster.views.items() if is_of_cluster(v, before.nodes)}
+        topology = merge(views, before)
+        difference = compare(before, topology)
+        for node_id in (*difference.promoted, *difference.demoted, *difference.repointed):
+            cluster.shard_ids.pop(node_id, None)
+        cluster.topology = topology
+        changes = cluster.registry.update(topology, cluster.shard_ids)
+        if difference or changes:
+            machine.save()
+        if difference or changes or find_outdated(views):
+            self.inquiry.doubt(cluster)
+        for shard in changes.removed:
+            self._end(cluster, shard)
+        for shard in cluster.registry.shards.values():
+            self._follow_shard(cluster, shard)
+        self._tell_slots(cluster, difference.gained, difference.lost)
+        for master in cluster.masters(machine.state):
+            if master.has(FAILOVER_IN_PROGRESS):
+                machine.failover.takeovers.advance(master)
+
+    def switched(self, master: Master) -> None:
+        """A master is guarded at another address, where a failover has put it: who is there?"""
+        cluster = master.cluster
+        if cluster is None:
+            return
+        for instance in (master, *master.replicas.values()):
+            node = cluster.topology.at(instance.address.ip, instance.address.port)
+            if node is not None:
+                instance.node_id = node.id
+        self.inquiry.doubt(cluster)
+
+    def _end(self, cluster: GuardedCluster, shard: Shard) -> None:
+        cluster.failovers.pop(shard.name, None)
+        if shard.name in self._machine.state.masters:
+            self._machine.remove(shard.name, self._machine.now)
+
+    def _rename(self, cluster: GuardedCluster, changes: Changes) -> None:
+        """Carry names over to the masters; two may change places."""
+        if not changes.renamed:
+            return
+        machine = self._machine
+        masters = machine.state.masters
+        taken = [(masters.pop(old, None), cluster.failovers.pop(old, None), old, shard.name)
+                 for old, shard in changes.renamed]  # fmt: skip
+        for master, record, old, name in taken:
+            if record is not None:
+                cluster.failovers[name] = record
+            if master is not None:
+                master.name = name
+                masters[name] = master
+                machine.tell("warning", "+shard-renamed", master, f" was {old}")
+        machine.save()
+
+    def _tell_slots(
+        self, cluster: GuardedCluster, gained: dict[str, int], lost: dict[str, int]
+    ) -> None:
+        """Slots have moved between shards that there were before, and are."""
+        for node_id in gained.keys() | lost.keys():
+            shard = cluster.registry.led_by(node_id)
+            master = self._machine.state.masters.get(shard.name) if shard is not None else None
+            if shard is None or master is None:
+                continue
+            got = format_slots(gained.get(node_id, 0))
+            gone = format_slots(lost.get(node_id, 0))
+            text = f" {shard.slots.bit_count()} slots" + (f" +{got}" if got else "")
+            self._machine.tell("notice", "+slots", master, text + (f" -{gone}" if gone else ""))
+
+    # One shard.
+
+    def _follow_shard(self, cluster: GuardedCluster, shard: Shard) -> None:
+        machine = self._machine
+        node = cluster.topology.nodes.get(shard.master)
+        if node is None or not node.port or not node.host:
+            return
+        master = machine.state.masters.get(shard.name)
+        if master is None:
+            master = self._begin(cluster, shard, node)
+        if not self._may_follow(master, node):
+            return
+        address = self._address(node)
+        if not master.address.is_same(address):
+            self._switch(cluster, master, node, address)
+        elif master.node_id != node.id:
+            # Another node has taken the place of the old one.
+            self._note(cluster, master, node)
+            master.node_id = node.id
+            machine.save()
+        if master.config_epoch != shard.epoch:
+            master.config_epoch = shard.epoch
+            machine.save()
+        self._follow_replicas(cluster, master, shard)
+
+    def _begin(self, cluster: GuardedCluster, shard: Shard, node: Node) -> Master:
+        """A shard is guarded from now on."""
+        machine = self._machine
+        address = self._address(node)
+        master = machine.monitor(shard.name, address, cluster.quorum, machine.now)
+        master.cluster = cluster
+        master.node_id = node.id
+        master.config_epoch = shard.epoch
+        copy_options(cluster.options, master)
+        return master
+
+    def _may_follow(self, master: Master, node: Node) -> bool:
+        """Whether no failover is under way that what the cluster says is part of."""
+        if not master.has(FAILOVER_IN_PROGRESS):
+            return True
+        if node.id == master.node_id and master.address.is_same(self._address(node)):
+            return False  # nothing new: go on
+        promoted = master.promoted
+        if promoted is not None and promoted.node_id == node.id:
+            return False  # what is meant to be
+        if node.id == master.node_id and master.failover_state > SEND_SLAVEOF_NOONE:
+            return False  # back at another address, but too late
+        self._machine.failover.abort(
+            master, "-failover-abort-master-changed", election.MASTER_CHANGED
+        )
+        return True
+
+    def _switch(
+        self, cluster: GuardedCluster, master: Master, node: Node, address: Address
+    ) -> None:
+        """The shard's master is another node, or elsewhere."""
+        machine = self._machine
+        if master.node_id != node.id:
+            self._note(cluster, master, node)
+        old = master.address
+        machine.configuration.switch(master, address)
+        machine.configuration.run_script(master, "observer", "start", old, address)
+        master.node_id = node.id
+
+    def _note(self, cluster: GuardedCluster, master: Master, node: Node) -> None:
+        cluster.failovers[master.name] = Record(
+            self._machine.now, master.node_id, node.id, node.epoch, led=False
+        )
+
+    def _follow_replicas(self, cluster: GuardedCluster, master: Master, shard: Shard) -> None:
+        """Have a record for each other node of the shard."""
+        machine = self._machine
+        wanted: dict[str, Address] = {}
+        for node_id in shard.members:
+            node = cluster.topology.nodes.get(node_id)
+            if node_id != shard.master and node is not None and node.port and node.host:
+                wanted[node_id] = self._address(node)
+        for replica in list(master.replicas.values()):
+            if not replica.node_id:
+                replica.node_id = next(
+                    (i for i, address in wanted.items() if address.is_same(replica.address)), ""
+                )
+            place = wanted.get(replica.node_id)
+            if place is None or not place.is_same(replica.address):
+                self._drop(master, replica)
+            else:
+                del wanted[replica.node_id]
+        for node_id, address in wanted.items():
+            added = machine.discovery.add_replica(master, address.host, address.port)
+            if added is not None:
+                added.node_id = node_id
+
+    def _drop(self, master: Master, replica: Replica) -> None:
+        """A node belongs to the shard no more, or is elsewhere."""
+        machine = self._machine
+        machine.tell("notice", "-slave", replica)
+        machine.discovery.forget_replica(replica)
+        machine.save()
+
+    def _address(self, node: Node) -> Address:
+        return Address(node.host, node.port, self._machine.resolve(node.host))
+
+
+def add_cluster(state: State, name: str, address: Address, quorum: int, now: int) -> GuardedCluster:
+    """A cluster, of which nothing is known yet. ValueError: the name is taken, or will not do."""
+    if SEPARATOR in name:
+        raise ValueError(f"The name of a cluster cannot contain '{SEPARATOR}'.")
+    if name in state.clusters or name in state.masters:
+        raise ValueError("Duplicate master name.")
+    options = Master(name, address, Link(address, now, listens=False), now, quorum)
+    cluster = GuardedCluster(options)
+    state.clusters[name] = cluster
+    return cluster
+
+
+def copy_options(source: Master, target: Master, names: Iterable[str] = OPTIONS) -> None:
+    """Give a shard's master what is set for its cluster."""
+    for name in names:
+        setattr(target, name, getattr(source, name))
+    target.renamed_commands = dict(source.renamed_commands)
