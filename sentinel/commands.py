@@ -487,20 +487,19 @@ class SentinelCommands(Component):
         syntax="[crash-after-election [...]] [crash-after-promotion [...]] [help [...]]",
     )
     def simulate_failure(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """OK, or the names of the failures."""
-        election = promotion = False
+        """OK, or the names of the failures; what was asked for before is off."""
+        machine = self._machine
+        machine.crash_after_election = machine.crash_after_promotion = False
         for word in argv[2:]:
             kind = word.lower()
             if kind == b"crash-after-election":
-                election = True
+                machine.crash_after_election = True
             elif kind == b"crash-after-promotion":
-                promotion = True
+                machine.crash_after_promotion = True
             elif kind == b"help":
                 return [b"crash-after-election", b"crash-after-promotion"]
             else:
                 raise ReplyError(b"ERR Unknown failure simulation specified")
-        self._machine.crash_after_election = election
-        self._machine.crash_after_promotion = promotion
         return OK
 
     @GROUP.command(

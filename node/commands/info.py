@@ -40,7 +40,7 @@ class Information(Component):
         self.run_id = _random_id(server)
         self.mode = "standalone"
         self.cluster_enabled = False
-        # The sections that there are (lower case); None: all that components bring.
+        # The sections that a sentinel offers (lower case); None: all that components bring.
         self.offered: frozenset[str] | None = None
         self.count_cluster_links: Callable[[], int] = int
         self._commands = Rate()
@@ -101,7 +101,9 @@ class Information(Component):
         wanted = [name.lower().decode("latin-1") for name in argv[1:]]
         if "module_list" in wanted:
             wanted.append("modules")
-        return Verbatim(self.render(wanted))
+        text = self.render(wanted)
+        # A sentinel of Redis answers with plain bulk strings.
+        return Verbatim(text) if self.offered is None else text
 
     def render(self, wanted: Sequence[str]) -> bytes:
         """The text of INFO for the named sections (lower case)."""
