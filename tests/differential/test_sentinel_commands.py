@@ -204,11 +204,15 @@ class Pair:
             stack.enter_context(sentinel)
         with self.sentinels["real"].connect() as client:
             client("SENTINEL", "DEBUG", "info-period", "200", "publish-period", "200")
-        for sentinel in self.sentinels.values():
-            wait_until(lambda sentinel=sentinel: self._is_ready(sentinel))  # type: ignore[misc]
+        self.await_readiness()
         self.ids = {kind: self._id(sentinel) for kind, sentinel in self.sentinels.items()}
         with self.sentinels["real"].connect() as client:
             client("SENTINEL", "DEBUG", "info-period", "10000", "publish-period", "2000")
+
+    def await_readiness(self) -> None:
+        """Until both are connected with everybody; new credentials let them connect anew."""
+        for sentinel in self.sentinels.values():
+            wait_until(lambda sentinel=sentinel: self._is_ready(sentinel))  # type: ignore[misc]
 
     @staticmethod
     def _is_ready(sentinel: Sentinel) -> bool:
@@ -288,6 +292,7 @@ def _say(pair: Pair, client: Client, kind: str, step: str) -> str:
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_replies_and_events(pair: Pair, protocol: int) -> None:
+    pair.await_readiness()
     clients = {kind: sentinel.connect(protocol) for kind, sentinel in pair.sentinels.items()}
     listeners = {kind: sentinel.connect() for kind, sentinel in pair.sentinels.items()}
     for listener in listeners.values():
