@@ -23,6 +23,13 @@ from node.config.rewriting import Line, describe, merge
 from node.config.syntax import INT64_MAX, decode, encode, parse_lenient_integer
 from node.files import replace_file
 from node.words import quote
+from sentinel.guarded import (
+    SEPARATOR,
+    GuardedCluster,
+    add_cluster,
+    copy_options,
+    restore_shard,
+)
 from sentinel.state import (
     DEFAULT_DOWN_AFTER,
     DEFAULT_FAILOVER_TIMEOUT,
@@ -48,7 +55,8 @@ BAD_RECONFIG_SCRIPT: Final = "Client reconfiguration script seems non existing o
 # When a statement is carried out.
 GLOBAL: Final = 0
 MASTERS: Final = 1
-DETAILS: Final = 2
+NODES: Final = 2
+DETAILS: Final = 3
 
 Resolve = Callable[[str], str]
 """The IP that a host stands for, "" if it cannot be found out."""
@@ -69,6 +77,7 @@ OF_MASTERS: Final = frozenset(
         *("notification-script", "client-reconfig-script", "auth-pass", "auth-user"),
         *("master-reboot-down-after-period", "config-epoch", "leader-epoch"),
         *("known-replica", "known-sentinel", "rename-command"),
+        *("monitor-cluster", "known-cluster-node"),
     )
 )
 
@@ -91,6 +100,8 @@ class Reader:
         self.state = state
         self._resolve = resolve
         self._now = now
+        # By cluster and shard: what is known of the nodes.
+        self._nodes: dict[tuple[str, str], list[tuple[str, Address, bool]]] = {}
         # By name: when, the numbers of words after it that are allowed, and how.
         self.known: dict[str, tuple[int, tuple[int, ...], Callable[[Sequence[str]], None]]] = {
             "myid": (GLOBAL, (1,), self._set_id),
@@ -103,6 +114,8 @@ class Reader:
             "resolve-hostnames": (GLOBAL, (1,), self._set_resolve_hostnames),
             "announce-hostnames": (GLOBAL, (1,), self._set_announce_hostnames),
             "monitor": (MASTERS, (4,), self._monitor),
+            "monitor-cluster": (MASTERS, (4,), self._monitor_cluster),
+            "known-cluster-node": (NODES, (6,), self._add_cluster_node),
             "down-after-milliseconds": (DETAILS, (2,), self._set_down_after),
             "failover-timeout": (DETAILS, (2,), self._set_failover_timeout),
             "parallel-syncs": (DETAILS, (2,), self._set_parallel_syncs),
@@ -121,7 +134,7 @@ class Reader:
 
     def read(self, statements: Sequence[Statement]) -> None:
         """Carry out all statements. Raises ConfigFileError, which names file, line and reason."""
-        plan: list[list[tuple[Statement, Callable[[Sequence[str]], None]]]] = [[], [], []]
+        plan: list[list[tuple[Statement, Callable[[Sequence[str]], None]]]] = [[], [], [], []]
         for statement in statements:
             if not statement.words:
                 continue  # --sentinel alone, as redis-server needs it
@@ -129,12 +142,21 @@ class Reader:
             if entry is None or len(statement.words) - 1 not in entry[1]:
                 raise statement.refuse(UNRECOGNIZED)
             plan[entry[0]].append((statement, entry[2]))
-        for phase in plan:
+        for number, phase in enumerate(plan):
+            if number == DETAILS:
+                # What is said of a cluster holds for its shards, unless more is said of those.
+                phase.sort(key=lambda step: step[0].words[1] not in self.state.clusters)
             for statement, carry_out in phase:
+                name = statement.words[1]
+                if number == DETAILS and self._nodes and name not in self.state.clusters:
+                    self._begin_shards()
+                if number == DETAILS and self._is_of_lost_shard(name):
+                    continue
                 try:
                     carry_out(statement.words[1:])
                 except ValueError as error:
                     raise statement.refuse(str(error)) from None
+        self._begin_shards()
         for master in self.state.masters.values():
             for instance in (*master.replicas.values(), *master.peers.values()):
                 instance.down_after = master.down_after
@@ -150,10 +172,44 @@ class Reader:
         return Address(host, number, ip)
 
     def _find(self, name: str) -> Master:
+        """A master, or the options of a cluster."""
+        cluster = self.state.clusters.get(name)
+        return cluster.options if cluster is not None else self._find_master(name)
+
+    def _find_master(self, name: str) -> Master:
         master = self.state.masters.get(name)
         if master is None:
             raise ValueError(NO_SUCH_MASTER)
         return master
+
+    # Clusters.
+
+    def _monitor_cluster(self, words: Sequence[str]) -> None:
+        name, host, port, quorum = words
+        add_cluster(self.state, name, self.address(host, port), _quorum(quorum), self._now)
+
+    def _add_cluster_node(self, words: Sequence[str]) -> None:
+        name, shard, node_id, host, port, role = words
+        if name not in self.state.clusters or not shard.startswith(f"{name}{SEPARATOR}"):
+            raise ValueError(NO_SUCH_MASTER)
+        if role not in ("master", "slave"):
+            raise ValueError("The role of a node is master or slave.")
+        nodes = self._nodes.setdefault((name, shard), [])
+        nodes.append((node_id, self.address(host, port), role == "master"))
+
+    def _begin_shards(self) -> None:
+        """All nodes of all shards are known, and what is said of their clusters."""
+        for (name, shard), nodes in self._nodes.items():
+            cluster = self.state.clusters[name]
+            restore_shard(self.state, cluster, shard, nodes, self._now)
+            if shard in self.state.masters:
+                copy_options(cluster.options, self.state.masters[shard])
+        self._nodes.clear()
+
+    def _is_of_lost_shard(self, name: str) -> bool:
+        """Whether somebody has taken a shard's nodes out of the file, but not all about it."""
+        cluster, separator, _ = name.partition(SEPARATOR)
+        return bool(separator) and cluster in self.state.clusters and name not in self.state.masters
 
     # Global options.
 
@@ -193,9 +249,9 @@ class Reader:
 
     def _monitor(self, words: Sequence[str]) -> None:
         name, host, port, quorum = words
-        number = parse_lenient_integer(quorum)
-        if number is None or number <= 0:
-            raise ValueError("Quorum must be 1 or greater.")
+        number = _quorum(quorum)
+        if name in self.state.clusters:
+            raise ValueError("Duplicate master name.")
         self.state.add_master(name, self.address(host, port), number, self._now)
 
     def _set_down_after(self, words: Sequence[str]) -> None:
@@ -237,19 +293,20 @@ class Reader:
         master.reboot_down_after = number
 
     def _set_config_epoch(self, words: Sequence[str]) -> None:
-        master = self._find(words[0])
+        master = self._find_master(words[0])
         master.config_epoch = _epoch(words[1])
-        self.state.current_epoch = max(self.state.current_epoch, master.config_epoch)
+        if master.cluster is None:
+            self.state.current_epoch = max(self.state.current_epoch, master.config_epoch)
 
     def _set_leader_epoch(self, words: Sequence[str]) -> None:
-        self._find(words[0]).leader_epoch = _epoch(words[1])
+        self._find_master(words[0]).leader_epoch = _epoch(words[1])
 
     def _add_replica(self, words: Sequence[str]) -> None:
-        master = self._find(words[0])
+        master = self._find_master(words[0])
         self.state.add_replica(master, self.address(words[1], words[2]), self._now)
 
     def _add_peer(self, words: Sequence[str]) -> None:
-        master = self._find(words[0])
+        master = self._find_master(words[0])
         # Sentinels without an id are of old files; a copied file may name this one as another.
         if len(words) == 4 and words[3] != self.state.my_id:
             address = self.address(words[1], words[2])
@@ -267,6 +324,13 @@ def _yes_or_no(word: str, what: str) -> bool:
     if word.lower() not in ("yes", "no"):
         raise ValueError(f"Please specify yes or no for the {what}.")
     return word.lower() == "yes"
+
+
+def _quorum(word: str) -> int:
+    number = parse_lenient_integer(word)
+    if number is None or number <= 0:
+        raise ValueError("Quorum must be 1 or greater.")
+    return number
 
 
 def _period(word: str) -> int:
@@ -308,6 +372,8 @@ def format_state(state: State) -> Iterator[Line]:
     yield _line(resolve, "resolve-hostnames", _format_bool(resolve))
     announce = state.announce_hostnames
     yield _line(announce, "announce-hostnames", _format_bool(announce))
+    for cluster in state.clusters.values():
+        yield from _format_cluster(state, cluster)
     for master in state.masters.values():
         yield from _format_master(state, master)
     yield _line(True, "current-epoch", str(state.current_epoch))
@@ -320,28 +386,35 @@ def format_state(state: State) -> Iterator[Line]:
         yield _line(True, "sentinel-pass", state.sentinel_pass)
 
 
+def _format_cluster(state: State, cluster: GuardedCluster) -> Iterator[Line]:
+    name = cluster.name
+    options = cluster.options
+    entry = _place(state, options.address)
+    yield _line(True, "monitor-cluster", name, *entry, str(cluster.quorum))
+    yield from _format_options(options, None)
+    for shard in cluster.registry.shards.values():
+        master = state.masters.get(shard.name)
+        if master is None:
+            continue
+        # During a failover, who is read as the master's replica is the old one.
+        nodes: list[tuple[str, Address]] = [(master.node_id, master.address)]
+        nodes += [(replica.node_id, replica.address) for replica in master.replicas.values()]
+        for node_id, address in nodes:
+            role = "master" if address.is_same(master.current_address) else "slave"
+            if node_id:
+                words = (shard.name, node_id, *_place(state, address), role)
+                yield _line(True, "known-cluster-node", name, *words)
+
+
 def _format_master(state: State, master: Master) -> Iterator[Line]:
     name = master.name
     current = master.current_address
-    yield _line(True, "monitor", name, *_place(state, current), str(master.quorum))
-    for option, number, default in (
-        ("down-after-milliseconds", master.down_after, DEFAULT_DOWN_AFTER),
-        ("failover-timeout", master.failover_timeout, DEFAULT_FAILOVER_TIMEOUT),
-        ("parallel-syncs", master.parallel_syncs, DEFAULT_PARALLEL_SYNCS),
-        ("master-reboot-down-after-period", master.reboot_down_after, 0),
-    ):
-        yield _line(number != default, option, name, str(number))
-    for option, text in (
-        ("notification-script", master.notification_script),
-        ("client-reconfig-script", master.client_reconfig_script),
-        ("auth-pass", master.auth_pass),
-        ("auth-user", master.auth_user),
-    ):
-        if text:
-            yield _line(True, option, name, text)
+    if master.cluster is None:
+        yield _line(True, "monitor", name, *_place(state, current), str(master.quorum))
+    yield from _format_options(master, master.cluster and master.cluster.options)
     yield _line(True, "config-epoch", name, str(master.config_epoch))
     yield _line(True, "leader-epoch", name, str(master.leader_epoch))
-    for replica in master.replicas.values():
+    for replica in master.replicas.values() if master.cluster is None else ():
         address = replica.address
         if address.is_same(current):
             # It is the master already; who is read as its replica is the old one.
@@ -349,8 +422,34 @@ def _format_master(state: State, master: Master) -> Iterator[Line]:
         yield _line(True, "known-replica", name, *_place(state, address))
     for peer in master.peers.values():
         yield _line(True, "known-sentinel", name, *_place(state, peer.address), peer.run_id)
-    for old, new in master.renamed_commands.items():
-        yield _line(True, "rename-command", name, old, new)
+
+
+def _format_options(master: Master, common: Master | None) -> Iterator[Line]:
+    """What is set for a master; for a shard, what is otherwise than for its cluster."""
+    name = master.name
+    for option, attribute, default in (
+        ("down-after-milliseconds", "down_after", DEFAULT_DOWN_AFTER),
+        ("failover-timeout", "failover_timeout", DEFAULT_FAILOVER_TIMEOUT),
+        ("parallel-syncs", "parallel_syncs", DEFAULT_PARALLEL_SYNCS),
+        ("master-reboot-down-after-period", "reboot_down_after", 0),
+    ):
+        number: int = getattr(master, attribute)
+        if common is None:
+            yield _line(number != default, option, name, str(number))
+        elif number != getattr(common, attribute):
+            yield _line(True, option, name, str(number))
+    for option, attribute in (
+        ("notification-script", "notification_script"),
+        ("client-reconfig-script", "client_reconfig_script"),
+        ("auth-pass", "auth_pass"),
+        ("auth-user", "auth_user"),
+    ):
+        text: str = getattr(master, attribute)
+        if text and (common is None or text != getattr(common, attribute)):
+            yield _line(True, option, name, text)
+    if common is None or master.renamed_commands != common.renamed_commands:
+        for old, new in master.renamed_commands.items():
+            yield _line(True, "rename-command", name, old, new)
 
 
 def _place(state: State, address: Address) -> tuple[str, str]:

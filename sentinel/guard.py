@@ -18,11 +18,16 @@ Nodes are known by id: one that comes back at another address is the same one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from sentinel import election
-from sentinel.guarded import SEPARATOR, GuardedCluster, Record
+from sentinel.guarded import (
+    SEPARATOR,
+    GuardedCluster,
+    Record,
+    add_cluster,
+    copy_options,
+)
 from sentinel.inquiry import Inquiry
 from sentinel.shards import Changes, Shard
 from sentinel.state import (
@@ -30,10 +35,8 @@ from sentinel.state import (
     SEND_SLAVEOF_NOONE,
     Address,
     Instance,
-    Link,
     Master,
     Replica,
-    State,
 )
 from sentinel.takeover import TAKEOVER
 from sentinel.topology import Node, compare, find_outdated, format_slots, is_of_cluster, merge
@@ -44,19 +47,6 @@ if TYPE_CHECKING:
     from sentinel.machine import Machine
 
 SUSPICION_PERIOD: Final = 200
-
-# What is set for a cluster, and holds for its shards.
-OPTIONS: Final = (
-    "quorum",
-    "down_after",
-    "failover_timeout",
-    "parallel_syncs",
-    "reboot_down_after",
-    "auth_user",
-    "auth_pass",
-    "notification_script",
-    "client_reconfig_script",
-)
 
 
 class Guard:
@@ -354,22 +344,3 @@ class Guard:
 
     def _address(self, node: Node) -> Address:
         return Address(node.host, node.port, self._machine.resolve(node.host))
-
-
-def add_cluster(state: State, name: str, address: Address, quorum: int, now: int) -> GuardedCluster:
-    """A cluster, of which nothing is known yet. ValueError: the name is taken, or will not do."""
-    if SEPARATOR in name:
-        raise ValueError(f"The name of a cluster cannot contain '{SEPARATOR}'.")
-    if name in state.clusters or name in state.masters:
-        raise ValueError("Duplicate master name.")
-    options = Master(name, address, Link(address, now, listens=False), now, quorum)
-    cluster = GuardedCluster(options)
-    state.clusters[name] = cluster
-    return cluster
-
-
-def copy_options(source: Master, target: Master, names: Iterable[str] = OPTIONS) -> None:
-    """Give a shard's master what is set for its cluster."""
-    for name in names:
-        setattr(target, name, getattr(source, name))
-    target.renamed_commands = dict(source.renamed_commands)

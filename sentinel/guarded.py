@@ -6,15 +6,29 @@ Plain data, changed by :mod:`.guard` alone. The shards' masters are ordinary gua
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sentinel.shards import Registry, Shard
-from sentinel.state import Instance, Link, Master, Replica, State
-from sentinel.topology import Topology, View
+from sentinel.state import Address, Instance, Link, Master, Replica, State
+from sentinel.topology import Node, Topology, View
 
 SEPARATOR: Final = "/"
 ENTRY: Final = ""  # the id of the entry's probe: who is there has to be found out
+
+
+# What is set for a cluster, and holds for its shards.
+OPTIONS: Final = (
+    "quorum",
+    "down_after",
+    "failover_timeout",
+    "parallel_syncs",
+    "reboot_down_after",
+    "auth_user",
+    "auth_pass",
+    "notification_script",
+    "client_reconfig_script",
+)
 
 
 class Watch:
@@ -93,3 +107,53 @@ class GuardedCluster:
     def find(self, state: State, node_id: str) -> Instance | None:
         """The record of a node."""
         return next((i for i in self.instances(state) if i.node_id == node_id), None)
+
+
+def add_cluster(state: State, name: str, address: Address, quorum: int, now: int) -> GuardedCluster:
+    """A cluster, of which nothing is known yet. ValueError: the name is taken, or will not do."""
+    if SEPARATOR in name:
+        raise ValueError(f"The name of a cluster cannot contain '{SEPARATOR}'.")
+    if name in state.clusters or name in state.masters:
+        raise ValueError("Duplicate master name.")
+    options = Master(name, address, Link(address, now, listens=False), now, quorum)
+    cluster = GuardedCluster(options)
+    state.clusters[name] = cluster
+    return cluster
+
+
+def copy_options(source: Master, target: Master, names: Iterable[str] = OPTIONS) -> None:
+    """Give a shard's master what is set for its cluster."""
+    for name in names:
+        setattr(target, name, getattr(source, name))
+    target.renamed_commands = dict(source.renamed_commands)
+
+
+def restore_shard(
+    state: State,
+    cluster: GuardedCluster,
+    name: str,
+    nodes: Iterable[tuple[str, Address, bool]],
+    now: int,
+) -> None:
+    """A shard as the config file has it: the nodes' ids and addresses, and who is master.
+
+    Without a master there is none.
+    """
+    known = list(nodes)
+    master_id = next((node_id for node_id, _, is_master in known if is_master), "")
+    if not master_id:
+        return
+    cluster.registry.restore(name, master_id, [node_id for node_id, _, _ in known])
+    for node_id, address, is_master in sorted(known, key=lambda each: not each[2]):
+        node = Node(node_id, address.ip or address.host, address.port)
+        node.master = "" if node_id == master_id else master_id
+        cluster.topology.nodes[node_id] = node
+        instance: Master | Replica
+        if node_id == master_id:
+            instance = state.add_master(name, address, cluster.quorum, now)
+            instance.cluster = cluster
+        elif is_master:
+            raise ValueError("A shard has one master.")
+        else:
+            instance = state.add_replica(state.masters[name], address, now)
+        instance.node_id = node_id
