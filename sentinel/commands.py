@@ -6,7 +6,7 @@ changes the sentinel is on disk before it is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -35,19 +35,25 @@ GROUP.container("sentinel", since="2.8.4", summary="Holds the commands of a sent
 
 ADMIN: Final = "admin"
 NO_SUCH_MASTER: Final = b"ERR No such master with that name"
+NO_SHARDS: Final = b"ERR No shard of that cluster is known yet"
+IS_SHARD: Final = b"ERR A shard cannot be removed alone, only its cluster"
 NOT_SAVED: Final = b"ERR Failed to save config file"
 
 HELP: Final = (
-    "CKQUORUM <master-name>",
+    "CKQUORUM <master-name|cluster-name>",
     "    Tell whether enough sentinels are there for the quorum, and for the majority that a",
     "    failover takes.",
+    "CLUSTER <cluster-name>",
+    "    Show what is known of a cluster, its shards, masters and replicas.",
+    "CLUSTERS",
+    "    Show what is known of all clusters.",
     "CONFIG SET <param> <value> [<param> <value> ...]",
     "    Change global options.",
     "CONFIG GET <pattern> [<pattern> ...]",
     "    Show global options.",
     "DEBUG [<param> <value> ...]",
     "    Show the periods of the sentinel's work (milliseconds), or change some.",
-    "FAILOVER <master-name>",
+    "FAILOVER <master-name|cluster-name>",
     "    Fail over without asking other sentinels.",
     "FLUSHCONFIG",
     "    Write the config file, with all that is known.",
@@ -63,19 +69,21 @@ HELP: Final = (
     "    Show what is known of all masters.",
     "MONITOR <name> <ip> <port> <quorum>",
     "    Begin to guard a master.",
+    "MONITOR-CLUSTER <name> <ip> <port> <quorum>",
+    "    Begin to guard a cluster, found by one of its nodes.",
     "MYID",
     "    Tell the id of this sentinel.",
     "PENDING-SCRIPTS",
     "    Show the scripts that run, or are to run.",
-    "REMOVE <master-name>",
-    "    Guard a master no more.",
+    "REMOVE <master-name|cluster-name>",
+    "    Guard a master, or a cluster, no more.",
     "REPLICAS <master-name>",
     "    Show what is known of a master's replicas.",
     "RESET <pattern>",
     "    Forget replicas, sentinels and failovers of the masters that match.",
     "SENTINELS <master-name>",
     "    Show what is known of the other sentinels of a master.",
-    "SET <master-name> <option> <value> [<option> <value> ...]",
+    "SET <master-name|cluster-name> <option> <value> [<option> <value> ...]",
     "    Change options of a master.",
     "SIMULATE-FAILURE [CRASH-AFTER-ELECTION] [CRASH-AFTER-PROMOTION] [HELP]",
     "    Let this sentinel crash in its next failover.",
@@ -133,6 +141,16 @@ class SentinelCommands(Component):
     def _find(self, name: bytes) -> Master:
         return find_master(self._state, name)
 
+    def _find_all(self, name: bytes) -> list[Master]:
+        """A master, or those of a cluster. Raises ReplyError, also if there are none yet."""
+        cluster = self._state.clusters.get(decode(name))
+        if cluster is None:
+            return [self._find(name)]
+        masters = cluster.masters(self._state)
+        if not masters:
+            raise ReplyError(NO_SHARDS)
+        return masters
+
     def _saved(self) -> Status:
         """OK, once everything is on disk. Raises ReplyError."""
         self._machine.unsaved = True
@@ -163,6 +181,17 @@ class SentinelCommands(Component):
                 f"slaves={len(master.replicas)},sentinels={len(master.peers) + 1}"
             )
             fields.append((f"master{number}", text))
+        if state.clusters:
+            fields.append(("sentinel_clusters", len(state.clusters)))
+        for number, cluster in enumerate(state.clusters.values()):
+            masters = cluster.masters(state)
+            down = sum(master.has(S_DOWN | O_DOWN) for master in masters)
+            text = (
+                f"name={cluster.name},status={'down' if down else 'ok'},shards={len(masters)},"
+                f"down={down},nodes={len(cluster.topology.nodes)},"
+                f"slots={cluster.topology.covered.bit_count()}"
+            )
+            fields.append((f"cluster{number}", text))
         return fields
 
     @GROUP.command(
@@ -321,8 +350,12 @@ class SentinelCommands(Component):
         syntax="master-name",
     )
     def check_quorum(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """OK with the number of usable sentinels, or NOQUORUM with the reason."""
-        usable, quorum, majority = self._machine.check_quorum(self._find(argv[2]))
+        """OK with the number of usable sentinels, or NOQUORUM with the reason.
+
+        Of a cluster, for the shard that has the fewest.
+        """
+        checks = [self._machine.check_quorum(master) for master in self._find_all(argv[2])]
+        usable, quorum, majority = min(checks, key=lambda c: (c[1] and c[2], c[0]))
         if quorum and majority:
             return Status(
                 b"OK %d usable Sentinels. Quorum and failover authorization can be reached" % usable
@@ -384,6 +417,16 @@ class SentinelCommands(Component):
     )
     def monitor(self, ctx: Session, argv: list[bytes]) -> Reply:
         """OK; a host name is looked up first."""
+
+        def begin(name: str, address: Address, quorum: int) -> None:
+            self._machine.monitor(name, address, quorum, self._now)
+
+        return self.begin_to_guard(ctx, argv, begin)
+
+    def begin_to_guard(
+        self, ctx: Session, argv: list[bytes], begin: Callable[[str, Address, int], object]
+    ) -> Reply:
+        """MONITOR of something that ``begin`` begins to guard, which may raise Refused."""
         quorum = integer(argv[5], b"ERR Invalid quorum")
         port = integer(argv[4], b"ERR Invalid port")
         if quorum <= 0:
@@ -392,30 +435,44 @@ class SentinelCommands(Component):
         host = decode(argv[3])
         ip = self._watcher.names.resolve(host)
         if ip or is_ip(host) or not self._state.resolve_hostnames or self._nursery is None:
-            return self._monitor(name, Address(host, port, ip), quorum)
+            return self._monitor(begin, name, Address(host, port, ip), quorum)
         wait = self.engine.blocking.wait(ctx, argv, 0, NO_REPLY)
         wait.unblockable = False
-        self._nursery.start_soon(self._monitor_name, wait, name, host, port, quorum)
+        self._nursery.start_soon(self._monitor_name, wait, begin, name, host, port, quorum)
         return NO_REPLY
 
-    def _monitor(self, name: str, address: Address, quorum: int) -> Reply:
+    def _monitor(
+        self,
+        begin: Callable[[str, Address, int], object],
+        name: str,
+        address: Address,
+        quorum: int,
+    ) -> Reply:
         if not address.ip:
             raise ReplyError(b"ERR Invalid IP address or hostname specified")
         if not 0 <= address.port <= LARGEST_PORT:
             raise ReplyError(f"ERR {BAD_PORT}".encode())
         try:
-            self._machine.monitor(name, address, quorum, self._now)
+            begin(name, address, quorum)
         except Refused as error:
             raise ReplyError(encode(str(error))) from None
         return self._saved()
 
-    async def _monitor_name(self, wait: Wait, name: str, host: str, port: int, quorum: int) -> None:
+    async def _monitor_name(
+        self,
+        wait: Wait,
+        begin: Callable[[str, Address, int], object],
+        name: str,
+        host: str,
+        port: int,
+        quorum: int,
+    ) -> None:
         """Go on with MONITOR once the name has been looked up, unless the client has gone."""
         ip = await self._watcher.names.find(host)
         if wait not in self.engine.blocking.waits:
             return
         try:
-            reply = self._monitor(name, Address(host, port, ip), quorum)
+            reply = self._monitor(begin, name, Address(host, port, ip), quorum)
         except ReplyError as error:
             reply = Error(error.text)
         self.engine.blocking.finish(wait, reply)
@@ -430,8 +487,11 @@ class SentinelCommands(Component):
         syntax="master-name",
     )
     def remove(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """OK."""
-        self._machine.remove(self._find(argv[2]).name, self._now)
+        """OK. A shard goes with its cluster."""
+        name = decode(argv[2])
+        if name not in self._state.clusters and self._find(argv[2]).cluster is not None:
+            raise ReplyError(IS_SHARD)
+        self._machine.remove(name, self._now)
         return self._saved()
 
     @GROUP.command(
@@ -458,11 +518,16 @@ class SentinelCommands(Component):
         syntax="master-name",
     )
     def failover(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """OK: it has begun."""
-        try:
-            self._machine.force_failover(self._find(argv[2]).name, self._now)
-        except Refused as error:
-            raise ReplyError(encode(str(error))) from None
+        """OK: it has begun; for a cluster, in each shard that can be failed over."""
+        refused: list[Refused] = []
+        masters = self._find_all(argv[2])
+        for master in masters:
+            try:
+                self._machine.force_failover(master.name, self._now)
+            except Refused as error:
+                refused.append(error)
+        if len(refused) == len(masters):
+            raise ReplyError(encode(str(refused[0]))) from None
         self._watcher.settle()
         return OK
 

@@ -16,6 +16,7 @@ from node.files import SYSTEM_FILES, Files
 from node.pause import Pause
 from node.pubsub import PubSub
 from node.server import Server
+from sentinel.cluster_commands import ClusterCommands
 from sentinel.commands import SentinelCommands
 from sentinel.options import Options
 from sentinel.watcher import Watcher
@@ -79,10 +80,12 @@ def compose(
         information.mode = "sentinel"
         information.offered = SECTIONS
         watcher = Watcher(server, components)
+        commands = SentinelCommands(watcher)
         return [
             *components,
             watcher,
-            SentinelCommands(watcher),
+            commands,
+            ClusterCommands(watcher, commands),
             Options(watcher),
             Restriction(server.engine),
         ]

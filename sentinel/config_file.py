@@ -411,7 +411,9 @@ def _format_master(state: State, master: Master) -> Iterator[Line]:
     current = master.current_address
     if master.cluster is None:
         yield _line(True, "monitor", name, *_place(state, current), str(master.quorum))
-    yield from _format_options(master, master.cluster and master.cluster.options)
+    yield from _format_options(
+        master, master.cluster.options if master.cluster is not None else None
+    )
     yield _line(True, "config-epoch", name, str(master.config_epoch))
     yield _line(True, "leader-epoch", name, str(master.leader_epoch))
     for replica in master.replicas.values() if master.cluster is None else ():

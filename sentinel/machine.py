@@ -38,6 +38,7 @@ from sentinel.election import Election
 from sentinel.failover import Failover
 from sentinel.failure import FailureDetector
 from sentinel.guard import Guard
+from sentinel.guarded import GuardedCluster
 from sentinel.hello import Hellos
 from sentinel.links import HELLO_CHANNEL, Links
 from sentinel.monitoring import Monitoring
@@ -331,6 +332,8 @@ class Machine:
         """
         self._enter(now)
         try:
+            if name in self.state.clusters:
+                raise ValueError("Duplicate master name.")
             master = self.state.add_master(name, address, quorum, now)
         except ValueError as error:
             raise Refused(f"ERR {error}") from None
@@ -343,6 +346,14 @@ class Machine:
         self.wake()
         return master
 
+    def monitor_cluster(self, name: str, address: Address, quorum: int, now: int) -> GuardedCluster:
+        """The same for a cluster, of which ``address`` is a node; tells +monitor-cluster."""
+        self._enter(now)
+        try:
+            return self.guard.monitor(name, address, quorum)
+        except ValueError as error:
+            raise Refused(f"ERR {error}") from None
+
     def begin(self, now: int) -> None:
         """Everything is loaded (``sentinelIsRunning``): tells +monitor for each master."""
         self._enter(now)
@@ -353,8 +364,14 @@ class Machine:
         self.wake()
 
     def remove(self, name: str, now: int) -> None:
-        """Guard a master no more (SENTINEL REMOVE); tells -monitor. KeyError: no such master."""
+        """Guard a master or a cluster no more (SENTINEL REMOVE); tells -monitor.
+
+        KeyError: there is none of that name.
+        """
         self._enter(now)
+        if name in self.state.clusters:
+            self.guard.remove(name)
+            return
         master = self.state.masters[name]
         self.tell("warning", "-monitor", master)
         del self.state.masters[name]

@@ -40,6 +40,7 @@ CONFIG_USAGE: Final = (
     b"ERR Only SENTINEL CONFIG GET <param> [<param> <param> ...] / SET <param> <value> "
     b"[<param> <value> ...] are supported."
 )
+QUORUM_OF_SHARD: Final = b"ERR The quorum of a shard is that of its cluster"
 HIDDEN: Final = "******"
 
 # SENTINEL SET: numbers, with the attribute of a master and the least that is allowed.
@@ -109,21 +110,37 @@ class Options(Component):
         syntax="master-name data=<option value> [<option value> ...]",
     )
     def set(self, ctx: Session, argv: list[bytes]) -> Reply:
-        """OK; what stands before an option that is refused holds all the same."""
-        master = find_master(self._machine.state, argv[2])
+        """OK; what stands before an option that is refused holds all the same.
+
+        What is set for a cluster is set for all its shards; their quorum is the cluster's.
+        """
+        state = self._machine.state
+        cluster = state.clusters.get(decode(argv[2]))
+        if cluster is None:
+            masters = [find_master(state, argv[2])]
+        else:
+            masters = [cluster.options, *cluster.masters(state)]
         at = 3
         try:
             while at < len(argv):
-                at += self._set_one(master, argv, at)
+                at += self._set_one(masters, argv, at)
         finally:
             if at > 3:
                 credentials = any(decode(word).lower() in CREDENTIALS for word in argv[3:at])
-                self._machine.changed(master, self._watcher.now(), credentials=credentials)
+                now = self._watcher.now()
+                if cluster is None:
+                    self._machine.changed(masters[0], now, credentials=credentials)
+                else:
+                    self._machine.guard.changed(cluster, credentials=credentials)
                 save(self._watcher)
         return OK
 
-    def _set_one(self, master: Master, argv: list[bytes], at: int) -> int:
-        """Set the option at ``argv[at]``; how many words that took. Raises ReplyError."""
+    def _set_one(self, masters: Sequence[Master], argv: list[bytes], at: int) -> int:
+        """Set the option at ``argv[at]``; how many words that took. Raises ReplyError.
+
+        Several masters are those of a cluster, its options first.
+        """
+        master = masters[0]
         name = decode(argv[at])
         option = name.lower()
         words = [decode(word) for word in argv[at + 1 : at + 3]]
@@ -131,13 +148,19 @@ class Options(Component):
             if not all(words):
                 raise _bad_value("", name, "SET")
             old, new = words
-            master.renamed_commands.pop(old.upper(), None)
-            if old.upper() != new.upper():
-                master.renamed_commands[old.upper()] = new
+            for each in masters:
+                each.renamed_commands.pop(old.upper(), None)
+                if old.upper() != new.upper():
+                    each.renamed_commands[old.upper()] = new
             self._machine.tell("warning", "+set", master, f" {name} {old} {new}")
             return 3
-        if not words or not self._set_value(master, option, name, words[0]):
+        if option == "quorum" and master.cluster is not None:
+            raise ReplyError(QUORUM_OF_SHARD)
+        if not words:
             raise _unknown(name, "SET")
+        for each in masters:
+            if not self._set_value(each, option, name, words[0]):
+                raise _unknown(name, "SET")
         if option == "auth-pass":
             # MONITOR and the slow log show the arguments as they are left here.
             argv[at + 1] = REDACTED

@@ -50,7 +50,7 @@ def describe(state: State, instance: Instance, now: int) -> Reply:
         ("ip", state.show(instance.address)),
         ("port", instance.address.port),
         ("runid", instance.run_id),
-        ("flags", _describe_flags(instance)),
+        ("flags", describe_flags(instance)),
         ("link-pending-commands", link.pending),
         ("link-refcount", len(link.users)),
     ]
@@ -106,10 +106,13 @@ def _describe_master(master: Master) -> list[tuple[str, object]]:
         fields.append(("notification-script", master.notification_script))
     if master.client_reconfig_script:
         fields.append(("client-reconfig-script", master.client_reconfig_script))
+    if master.cluster is not None:
+        fields += [("cluster", master.cluster.name), ("node-id", master.node_id)]
     return fields
 
 
-def _describe_flags(instance: Instance) -> str:
+def describe_flags(instance: Instance) -> str:
+    """The flags, in words."""
     flags = []
     if instance.has(S_DOWN):
         flags.append("s_down")
