@@ -182,6 +182,7 @@ class Guard:
         for node_id in (*difference.promoted, *difference.demoted, *difference.repointed):
             cluster.shard_ids.pop(node_id, None)
         cluster.topology = topology
+        had = {shard.name: shard.slots for shard in cluster.registry.shards.values()}
         changes = cluster.registry.update(topology, cluster.shard_ids)
         if difference or changes:
             machine.save()
@@ -191,7 +192,7 @@ class Guard:
             self._end(cluster, shard)
         for shard in cluster.registry.shards.values():
             self._follow_shard(cluster, shard)
-        self._tell_slots(cluster, difference.gained, difference.lost)
+        self._tell_slots(cluster, had)
         for master in cluster.masters(machine.state):
             if master.has(FAILOVER_IN_PROGRESS):
                 machine.failover.takeovers.advance(master)
@@ -229,19 +230,18 @@ class Guard:
                 machine.tell("warning", "+shard-renamed", master, f" was {old}")
         machine.save()
 
-    def _tell_slots(
-        self, cluster: GuardedCluster, gained: dict[str, int], lost: dict[str, int]
-    ) -> None:
-        """Slots have moved between shards that there were before, and are."""
-        for node_id in gained.keys() | lost.keys():
-            shard = cluster.registry.led_by(node_id)
-            master = self._machine.state.masters.get(shard.name) if shard is not None else None
-            if shard is None or master is None:
+    def _tell_slots(self, cluster: GuardedCluster, had: dict[str, int]) -> None:
+        """Slots have moved between shards; ``had`` is what those had that were there before."""
+        for name, slots in had.items():
+            shard = cluster.registry.shards.get(name)
+            master = self._machine.state.masters.get(name)
+            if shard is None or master is None or not slots or shard.slots == slots:
                 continue
-            got = format_slots(gained.get(node_id, 0))
-            gone = format_slots(lost.get(node_id, 0))
-            text = f" {shard.slots.bit_count()} slots" + (f" +{got}" if got else "")
-            self._machine.tell("notice", "+slots", master, text + (f" -{gone}" if gone else ""))
+            text = f" {shard.slots.bit_count()} slots"
+            for sign, some in (("+", shard.slots & ~slots), ("-", slots & ~shard.slots)):
+                if some:
+                    text += f" {sign}{format_slots(some).replace(' ', ',')}"
+            self._machine.tell("notice", "+slots", master, text)
 
     # One shard.
 

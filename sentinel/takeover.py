@@ -24,13 +24,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from node.resp import Error, Reply
 from sentinel.guarded import GuardedCluster, Record
 from sentinel.promotion import Promotion
 from sentinel.state import RECONF_SLAVES, S_DOWN, WAIT_PROMOTION, Address, Master, Replica
 from sentinel.topology import View, count_agreeing, find_ranges, format_slots
 
 if TYPE_CHECKING:
-    from node.resp import Reply
     from sentinel.machine import Machine
 
 TAKEOVER: Final = "cluster takeover"
@@ -155,10 +155,9 @@ class ClusterPromotion(Promotion):
 
     def hear(self, replica: Replica, reply: Reply) -> None:
         """The answer to TAKEOVER, which only says that it has been received."""
-        text = getattr(reply, "text", b"")
-        if isinstance(text, bytes) and not text.startswith(b"OK"):
-            shown = text.decode("utf-8", "replace")
-            self._machine.log("warning", f"{replica.address} refuses to take over: {shown}")
+        if isinstance(reply, Error):
+            text = reply.text.decode("utf-8", "replace")
+            self._machine.log("warning", f"{replica.address} refuses to take over: {text}")
 
     # After.
 
