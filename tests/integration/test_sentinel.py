@@ -367,15 +367,12 @@ def test_scripts_and_one_replica_at_a_time(tmp_path: Path) -> None:
         steps = re.findall(r"\+slave-reconf-(sent|done) slave 127.0.0.1:(\d+)", sentinel.log)
         assert [step for step, _ in steps] == ["sent", "done"] * 2
         assert steps[0][1] == steps[1][1] != steps[2][1] == steps[3][1]
-        reply = guarded.ask(sentinel, "SENTINEL", "PENDING-SCRIPTS")
         wait_until(lambda: guarded.ask(sentinel, "SENTINEL", "PENDING-SCRIPTS") == [], limit=LIMIT)
-        assert isinstance(reply, list)
         told = (tmp_path / "notify.out").read_text()
         assert f"+monitor master {NAME} 127.0.0.1 {old.port} quorum 1\n" in told
         assert f"+switch-master {NAME} 127.0.0.1 {old.port} 127.0.0.1 {new.port}\n" in told
         told = (tmp_path / "reconfigure.out").read_text()
-        end = f"127.0.0.1 {old.port} 127.0.0.1 {new.port}\n"
-        assert told == f"{NAME} leader start {end}{NAME} leader end {end}"
+        assert told == f"{NAME} leader start 127.0.0.1 {old.port} 127.0.0.1 {new.port}\n"
 
 
 def test_passwords() -> None:
