@@ -57,8 +57,11 @@ class Monitoring:
         settings = self._settings
         if not isinstance(instance, Peer) and not instance.info_pending:
             age = now - instance.info_refreshed
-            if not instance.info_refreshed or age >= self._information_period(instance):
+            period = self._information_period(instance)
+            if not instance.info_refreshed or age >= period:
                 self.ask_information(instance)
+            elif period < CLOSE_PERIOD:
+                self._machine.wake_at(instance.info_refreshed + period)
         period = min(instance.down_after, settings.ping_period)
         if now - link.last_pong >= period and now - link.last_ping >= period // 2:
             self.ping(instance)

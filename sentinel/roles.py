@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sentinel.machine import Machine
 
 PATIENCE_PERIODS: Final = 4  # of hello, before a master that should be none is made a replica
+REPAIR_PAUSE: Final = 900  # less than the pace at which they say what they are
 SETTLING_TIME: Final = 1_000  # for a leader to learn that its promotion has worked
 
 
@@ -117,10 +118,18 @@ class Roles:
             if promotion.is_done(replica):
                 machine.failover.promoted(master, replica)
         elif promotion.repairs and not replica.has(PROMOTED) and self._may_convert(replica):
-            promotion.point(replica, master.address)
-            machine.tell("notice", "+convert-to-slave", replica)
+            self._point(replica, "+convert-to-slave")
         elif not promotion.repairs:
             machine.guard.suspect(master)
+
+    def _point(self, replica: Replica, event: str) -> None:
+        """Make it follow its master; not again and again if it cannot."""
+        machine = self._machine
+        if replica.repaired_at and machine.now - replica.repaired_at < REPAIR_PAUSE:
+            return
+        replica.repaired_at = machine.now
+        machine.tell("notice", event, replica)
+        machine.failover.promotion_of(replica.master).point(replica, replica.master.address)
 
     def _may_convert(self, replica: Replica) -> bool:
         """Whether it is certain enough that nobody has made it the master.
@@ -176,8 +185,7 @@ class Roles:
             and self.was_up_for(replica, patience)
             and machine.now - replica.conf_changed > patience
         ):
-            machine.failover.promotion_of(master).point(replica, master.address)
-            machine.tell("notice", "+fix-slave-config", replica)
+            self._point(replica, "+fix-slave-config")
 
     def follows(self, replica: Replica, instance: Instance) -> bool:
         """Whether it says that it is a replica of that instance."""

@@ -162,6 +162,7 @@ class Replica(Instance):
         self.announced = True  # replica-announced
         self.reconf_sent_at = 0
         self.promotion_sent_at = 0
+        self.repaired_at = 0  # when it was last told to follow its master
         # As its INFO says: its master, how the link to that is, and how far it is.
         self.master_host = ""
         self.master_port = 0
@@ -342,7 +343,13 @@ _INSTANCE_TIMES: Final = (
     "role_reported_since",
 )
 _TIMES: Final[dict[type[Instance], tuple[str, ...]]] = {
-    Replica: (*_INSTANCE_TIMES, "reconf_sent_at", "promotion_sent_at", "conf_changed"),
+    Replica: (
+        *_INSTANCE_TIMES,
+        "reconf_sent_at",
+        "promotion_sent_at",
+        "repaired_at",
+        "conf_changed",
+    ),
     Peer: (*_INSTANCE_TIMES, "last_master_down_reply", "asked_at"),
     Master: (
         *_INSTANCE_TIMES,
