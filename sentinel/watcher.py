@@ -191,7 +191,7 @@ class Watcher(Component, Outside):
             while True:
                 await self._wait_for_deadline()
                 try:
-                    self._tick()
+                    self.take_turn()
                 except Exception:
                     # Its next turn may go better.
                     self.engine.statistics.unexpected += 1
@@ -208,7 +208,8 @@ class Watcher(Component, Outside):
                 await self._sooner.wait()
         await trio.lowlevel.checkpoint()
 
-    def _tick(self) -> None:
+    def take_turn(self) -> None:
+        """The machine's deadline has come: let it work, and the scripts."""
         now = self.now()
         wall = self._clock.wall()
         passed = (wall - self._last_wall) * 1000
