@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import sys
@@ -29,7 +30,7 @@ from node.network import Network, SystemNetwork
 from node.server import CannotListen, LoadFailed, Server, watch_signals
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
-_UNRESTRICTED = {"on", "nopass", "~*", "&*", "+@all"}
+_UNRESTRICTED = {"on", "~*", "&*", "+@all"}
 _HARMLESS_RULES = {"sanitize-payload", "skip-sanitize-payload"}
 
 _NODE_HELP = """\
@@ -260,6 +261,7 @@ def read_configuration(
         config.read_text(sys.stdin.buffer.read(), "standard input")
     config.read_options([os.fsencode(argument) for argument in rest])
     config.check()
+    check_password(config)
 
 
 def refuse_statement(statement: Statement) -> None:
@@ -272,18 +274,33 @@ def refuse_statement(statement: Statement) -> None:
 def refuse_unsafe(statement: Statement) -> None:
     """Refuse lines that ask for what no server here has, where going on would be unsafe.
 
-    What CONFIG REWRITE of redis-server always writes, a default user who may do everything, is let
-    through. Raises ConfigError.
+    What CONFIG REWRITE of redis-server always writes, a default user who may do everything with the
+    password that is `requirepass`, is let through (see `check_password`). Raises ConfigError.
     """
     name, words = statement.name, statement.words
     if name == "loadmodule":
         raise ConfigError("Modules are not supported")
     if name == "user":
         rules = {word.lower() for word in words[1:]} - _HARMLESS_RULES
-        if words[0] != "default" or rules != _UNRESTRICTED:
+        entry = {rule for rule in rules if rule == "nopass" or rule.startswith("#")}
+        if words[0] != "default" or rules - entry != _UNRESTRICTED or len(entry) != 1:
             raise ConfigError(
                 "Error in user declaration: ACL users are not supported, only the default user "
                 "without restrictions"
+            )
+
+
+def check_password(config: Config) -> None:
+    """Refuse a default user whose password is another one than `requirepass`: which one holds?
+
+    Raises ConfigFileError.
+    """
+    known = f"#{hashlib.sha256(config.octets('requirepass')).hexdigest()}"
+    for statement in config.statements("user"):
+        if any(word.startswith("#") and word.lower() != known for word in statement.words):
+            raise statement.refuse(
+                "Error in user declaration: ACL users are not supported, and the default user's "
+                "password is not that of requirepass"
             )
 
 
