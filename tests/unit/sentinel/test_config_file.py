@@ -19,6 +19,7 @@ from sentinel.state import (
     State,
 )
 from tests.faulty import FaultyFiles
+from tests.installation import ROOT
 
 ID = "e608c162a59c8b5dcb0eda5f3ce04826daca5663"
 PEER = "6873bb197727a1f1f97a6ff98a0881315af94101"
@@ -327,3 +328,10 @@ def test_a_save_is_on_disk_when_it_returns(tmp_path: Path) -> None:
     (tmp_path / "sentinel.conf").write_text("")
     file.save(file.draft(state), 3)
     assert len(files.log) == 6
+
+
+def test_the_example_is_a_valid_file(tmp_path: Path) -> None:
+    path = tmp_path / "sentinel.conf"
+    state, config = parse(path, (ROOT / "deploy" / "sentinel.conf").read_text())
+    assert list(state.masters) == ["mymaster"]
+    assert config.integer("port") == 26379
