@@ -6,6 +6,7 @@ for is looked up until it has not been asked for in a long time.
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -83,21 +84,24 @@ class Names:
         return ip
 
     async def run(self) -> None:
-        """Look up what is due."""
-        while True:
-            now = trio.current_time()
-            for host in [h for h, due in self._due.items() if due <= now]:
-                if now - self._asked.get(host, now) > FORGET_SECONDS:
-                    for table in (self._known, self._asked, self._due):
-                        table.pop(host, None)
-                    continue
-                ip = await self._search(host)
-                if ip or host not in self._known:
-                    self._known[host] = ip
-                wait = REFRESH_SECONDS if ip else RETRY_SECONDS
-                self._due[host] = trio.current_time() + wait
-            self._wanted = trio.Event()
-            until = min(self._due.values(), default=float("inf"))
-            with trio.move_on_at(until):
-                await self._wanted.wait()
-            await trio.lowlevel.checkpoint()
+        """Look up what is due, each name by itself: one that nobody can tell holds up no other."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                now = trio.current_time()
+                for host in [host for host, due in self._due.items() if due <= now]:
+                    if now - self._asked[host] > FORGET_SECONDS:
+                        for table in (self._known, self._asked, self._due):
+                            table.pop(host, None)
+                    else:
+                        self._due[host] = math.inf
+                        nursery.start_soon(self._refresh, host)
+                self._wanted = trio.Event()
+                with trio.move_on_at(min(self._due.values(), default=math.inf)):
+                    await self._wanted.wait()
+
+    async def _refresh(self, host: str) -> None:
+        ip = await self._search(host)
+        if ip or host not in self._known:
+            self._known[host] = ip
+        self._due[host] = trio.current_time() + (REFRESH_SECONDS if ip else RETRY_SECONDS)
+        self._wanted.set()

@@ -70,3 +70,22 @@ async def test_without_permission_names_stand_for_nothing() -> None:
     assert await names.find("a") == "10.0.0.1"
     names.learn("b", "10.0.0.9")
     assert names.resolve("b") == "10.0.0.9"
+
+
+async def test_one_that_is_slow_holds_up_no_other(
+    nursery: trio.Nursery, autojump_clock: trio.abc.Clock
+) -> None:
+    async def search(host: str) -> str:
+        if host == "slow":
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        return "10.0.0.1"
+
+    names = Names(search)
+    names.enabled = True
+    nursery.start_soon(names.run)
+    for host in ("slow", "a"):
+        assert names.resolve(host) == ""
+    await trio.sleep(0.1)
+    assert names.resolve("a") == "10.0.0.1"
+    assert names.resolve("slow") == ""

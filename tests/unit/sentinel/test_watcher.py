@@ -6,13 +6,17 @@ import errno
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from node.component import find_component
 from node.config import make_config
 from node.log import Log
 from node.network import SystemNetwork
 from node.process import CannotStart
+from sentinel.commands import SentinelCommands
 from sentinel.composition import compose, set_defaults
+from sentinel.names import Names
 from sentinel.watcher import Watcher
 from tests.faulty import FaultyFiles
 from tests.inprocess import FakeClock, LocalClient
@@ -152,6 +156,40 @@ def test_a_wall_clock_that_jumps_brings_tilt(desk: Desk) -> None:
     reply = desk.client("INFO", "sentinel")
     assert isinstance(reply, bytes)
     assert b"sentinel_tilt:1\r\nsentinel_tilt_since_seconds:0\r\n" in reply
+    desk.close()
+
+
+async def test_who_monitors_by_name_waits_for_the_name(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    desk = Desk(tmp_path / "sentinel.conf", "sentinel resolve-hostnames yes\n")
+    told: list[str] = []
+
+    async def search(host: str) -> str:
+        await trio.lowlevel.checkpoint()
+        told.append(host)
+        return "" if host == "no.example" else "10.0.0.1"
+
+    desk.watcher.names = Names(search)
+    desk.watcher.names.enabled = True
+    nursery.start_soon(find_component(desk.server.engine.components, SentinelCommands).run)
+    await trio.testing.wait_all_tasks_blocked()
+    unknown = Error(b"ERR Invalid IP address or hostname specified")
+    for name, host, reply in (("a", "shop.example", OK), ("b", "no.example", unknown)):
+        desk.client.send("SENTINEL", "MONITOR", name, host, 7000, 1)
+        assert not desk.client.has_input()
+        await trio.testing.wait_all_tasks_blocked()
+        assert desk.client.read() == reply
+    assert "sentinel monitor a shop.example 7000 1\n" in desk.path.read_text()
+    assert desk.watcher.state.masters["a"].address.ip == "10.0.0.1"
+    assert told == ["shop.example", "no.example"]
+    # Clients that have gone get nothing, and nothing is done for them.
+    leaving = LocalClient(desk.server.engine)
+    leaving.send("SENTINEL", "MONITOR", "c", "third.example", 7000, 1)
+    leaving.close()
+    await trio.testing.wait_all_tasks_blocked()
+    assert list(desk.watcher.state.masters) == ["a"]
+    nursery.cancel_scope.cancel()
     desk.close()
 
 
