@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -21,6 +22,11 @@ def guarded(request: pytest.FixtureRequest) -> Iterator[Guarded]:
 
 
 only_real = pytest.mark.parametrize("guarded", [REAL], indirect=True)
+
+
+def follows(node: ClusterNode, master: str) -> bool:
+    """Whether a node says that it is a replica of that one."""
+    return node.myself().master == master
 
 
 def fail_over(guarded: Guarded, victims: list[ClusterNode]) -> None:
@@ -42,10 +48,8 @@ def fail_over(guarded: Guarded, victims: list[ClusterNode]) -> None:
         victim.launch()
     for victim in victims:
         victim.await_ready()
-        guarded.wait(
-            lambda victim=victim: victim.myself().master == heirs[victim.name].id,
-            "the return of the old master",
-        )
+        heir = heirs[victim.name].id
+        guarded.wait(partial(follows, victim, heir), "the return of the old master")
         assert victim.id == ids[victim.name]
 
     def is_watched() -> bool:
