@@ -32,13 +32,17 @@ OPTIONS: Final = (
 
 
 class Watch:
-    """How a node is polled: when it was asked last, and how many answers are missing."""
+    """How a node is polled: when it was asked last, and how many answers are missing.
 
-    __slots__ = ("asked", "link", "link_since", "pending")
+    ``heard`` is the number of the last answer.
+    """
+
+    __slots__ = ("asked", "heard", "link", "link_since", "pending")
 
     def __init__(self) -> None:
         self.asked = 0
         self.pending = 0
+        self.heard = 0
         # The connection on which it was asked.
         self.link: Link | None = None
         self.link_since = 0

@@ -59,6 +59,7 @@ class Inquiry:
     def __init__(self, machine: Machine, guard: Guard) -> None:
         self._machine = machine
         self._guard = guard
+        self._serial = 0  # of the last request
 
     # Asking.
 
@@ -82,10 +83,18 @@ class Inquiry:
         """Ask a node now, unless an answer is on its way."""
         self._ask_if_due(cluster, instance, 0)
 
-    def ask_again(self, cluster: GuardedCluster, instance: Instance) -> None:
-        """Ask a node now, although an answer may be on its way, because that may be outdated."""
+    def ask_again(self, cluster: GuardedCluster, instance: Instance) -> int:
+        """Ask a node now, although an answer may be on its way, because that may be outdated.
+
+        The answer's number, see :meth:`is_newer`.
+        """
         self.watch(cluster, instance).pending = 0
         self._ask_if_due(cluster, instance, 0)
+        return self._serial
+
+    def is_newer(self, cluster: GuardedCluster, instance: Instance, number: int) -> bool:
+        """Whether the view of a node is at hand that has that number, or a later one."""
+        return instance.node_id in cluster.views and self.watch(cluster, instance).heard >= number
 
     def ask_all(self, cluster: GuardedCluster) -> None:
         """Ask everybody now."""
@@ -139,7 +148,8 @@ class Inquiry:
         watch.asked = now
         watch.pending += 1
         command = machine.command(instance, "CLUSTER")
-        machine.request(instance, [command, b"NODES"], NODES)
+        self._serial += 1
+        machine.request(instance, [command, b"NODES"], f"{NODES} {self._serial}")
         if instance.node_id not in cluster.shard_ids:
             machine.request(instance, [command, b"MYSHARDID"], SHARD_ID)
 
@@ -152,9 +162,10 @@ class Inquiry:
             return
         if purpose == SHARD_ID:
             self._hear_shard_id(cluster, instance, reply)
-        elif purpose == NODES:
+        elif purpose.startswith(NODES):
             watch = self.watch(cluster, instance)
             watch.pending = max(0, watch.pending - 1)
+            watch.heard = int(purpose.removeprefix(NODES))
             self._hear_nodes(cluster, instance, reply)
 
     def _hear_nodes(self, cluster: GuardedCluster, instance: Instance, reply: Reply) -> None:

@@ -43,13 +43,13 @@ MOST_SLOTS: Final = 64  # that are given to the new master at a time
 class Takeover:
     """One that is under way; of each master there is one at most."""
 
-    __slots__ = ("asked_at", "new", "old", "postponed", "sent_at", "sent_first_at", "slots")
+    __slots__ = ("asked", "epoch", "new", "old", "postponed", "sent_at", "sent_first_at")
 
-    def __init__(self, old: str, new: str, slots: int, now: int) -> None:
+    def __init__(self, old: str, new: str, epoch: int) -> None:
         self.old = old  # the ids of the nodes
         self.new = new
-        self.slots = slots  # what the shard had
-        self.asked_at = now
+        self.epoch = epoch  # the sentinels'
+        self.asked = 0  # the number of the view that is awaited
         self.sent_at = 0
         self.sent_first_at = 0
         self.postponed = False
@@ -72,12 +72,10 @@ class ClusterPromotion(Promotion):
         cluster = master.cluster
         assert cluster is not None
         takeover = self._takeovers.get(master)
-        if takeover is None or takeover.new != replica.node_id or not takeover.sent_at:
-            shard = cluster.shard(master)
-            slots = shard.slots if shard is not None else 0
-            takeover = Takeover(master.node_id, replica.node_id, slots, self._machine.now)
+        if takeover is None or takeover.epoch != master.failover_epoch:
+            takeover = Takeover(master.node_id, replica.node_id, master.failover_epoch)
             self._takeovers[master] = takeover
-        self._machine.guard.inquiry.ask_again(cluster, replica)
+        takeover.asked = self._machine.guard.inquiry.ask_again(cluster, replica)
 
     def point(self, replica: Replica, master: Address) -> None:
         """Nobody is pointed: a cluster's nodes find their master by themselves."""
@@ -95,7 +93,7 @@ class ClusterPromotion(Promotion):
         if takeover.new != replica.node_id:
             return
         if master.failover_state == WAIT_PROMOTION:
-            if self.is_done(replica):
+            if self._has_taken_over(replica):
                 self._machine.failover.promoted(master, replica)
             elif replica.link.commands_open and not replica.has(S_DOWN):
                 self._send(cluster, takeover, replica)
@@ -105,20 +103,18 @@ class ClusterPromotion(Promotion):
     def _send(self, cluster: GuardedCluster, takeover: Takeover, replica: Replica) -> None:
         machine = self._machine
         now = machine.now
-        view = cluster.views.get(replica.node_id)
-        if view is None or cluster.viewed[replica.node_id] <= max(
-            takeover.asked_at, takeover.sent_at
-        ):
-            return
+        inquiry = machine.guard.inquiry
         if takeover.sent_at and now - takeover.sent_at < REPEAT_AFTER:
             return
-        stale = self._find_stale(cluster, view)
+        if not inquiry.is_newer(cluster, replica, takeover.asked):
+            return
+        stale = self._find_stale(cluster, cluster.views[replica.node_id])
         if stale:
             if not takeover.postponed:
                 takeover.postponed = True
                 slots = format_slots(stale)
                 machine.tell("warning", "-takeover-postponed", replica, f" stale slots {slots}")
-            machine.guard.inquiry.doubt(cluster)
+            inquiry.doubt(cluster)
             return
         takeover.sent_at = now
         takeover.sent_first_at = takeover.sent_first_at or now
@@ -131,7 +127,7 @@ class ClusterPromotion(Promotion):
             words.append(b"TAKEOVER")
         machine.tell("warning", event, replica)
         machine.request(replica, words, TAKEOVER)
-        machine.guard.inquiry.ask_again(cluster, replica)
+        takeover.asked = inquiry.ask_again(cluster, replica)
 
     def _is_handover(self, takeover: Takeover, master: Master) -> bool:
         """Whether the master is there to hand over by itself."""
@@ -162,7 +158,15 @@ class ClusterPromotion(Promotion):
     # After.
 
     def is_done(self, replica: Replica) -> bool:
-        """Whether it says itself that it is master, and has what is left of the shard's slots."""
+        """Whether it says itself that it is master of the slots; if not, it is asked."""
+        if self._has_taken_over(replica):
+            return True
+        cluster = replica.master.cluster
+        if cluster is not None:
+            self._machine.guard.inquiry.ask(cluster, replica)
+        return False
+
+    def _has_taken_over(self, replica: Replica) -> bool:
         master = replica.master
         cluster = master.cluster
         takeover = self._takeovers.get(master)
@@ -170,7 +174,6 @@ class ClusterPromotion(Promotion):
             return False
         view = cluster.views.get(replica.node_id)
         if view is None or not view.own.is_master or not view.own.slots:
-            self._machine.guard.inquiry.ask(cluster, replica)
             return False
         cluster.failovers[master.name] = Record(
             self._machine.now, takeover.old, takeover.new, view.own.epoch, led=True
