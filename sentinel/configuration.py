@@ -25,8 +25,10 @@ class Configuration:
         """
         machine = self._machine
         old = master.address
+        # Back to the old one, from where a failover had already led.
+        left = master.current_address if old.is_same(address) else old
         text = (
-            f"{master.name} {self._state.show(old)} {old.port} "
+            f"{master.name} {self._state.show(left)} {left.port} "
             f"{self._state.show(address)} {address.port}"
         )
         machine.announce("warning", "+switch-master", master, text)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from node.resp import Error, Reply
+from sentinel import election
 from sentinel.links import HELLO_CHANNEL
-from sentinel.state import FAILOVER_IN_PROGRESS, Instance, Master, Peer, Replica
+from sentinel.state import FAILOVER_IN_PROGRESS, RECONF_SLAVES, Instance, Master, Peer, Replica
 
 if TYPE_CHECKING:
     from sentinel.machine import Machine
@@ -162,7 +163,7 @@ class Hellos:
             self._heard.clear()
         self._heard[payload] = machine.now
         peer = machine.discovery.meet(master, hello.run_id, hello.host, hello.port)
-        machine.learn_epoch(master, hello.current_epoch)
+        machine.learn_epoch(master, max(hello.current_epoch, hello.config_epoch))
         if peer is None:
             return
         peer.last_hello_heard = machine.now
@@ -204,9 +205,14 @@ class Hellos:
             return
         master.config_epoch = hello.config_epoch
         machine.save()
-        if master.address.is_same(address):
+        old = master.current_address
+        if old.is_same(address):
+            if master.has(FAILOVER_IN_PROGRESS) and master.failover_state < RECONF_SLAVES:
+                # What this sentinel is about to bring about would be older than that.
+                machine.failover.abort(
+                    master, "-failover-abort-master-changed", election.MASTER_CHANGED
+                )
             return
         machine.tell("warning", "+config-update-from", peer)
-        old = master.address
         machine.configuration.switch(master, address)
         machine.configuration.run_script(master, "observer", "start", old, address)

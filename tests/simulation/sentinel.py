@@ -19,6 +19,8 @@ config epoch, nobody is down for anybody, and all other servers are replicas of 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Final, TextIO
 
 from sentinel.machine import TICK, Refused, Request
@@ -289,7 +291,7 @@ class SentinelWorld:
             if promoted is None and master.failover_state >= SEND_SLAVEOF_NOONE:
                 raise Broken(f"{sentinel.ip} has nobody to promote")
             if master.failover_state == RECONF_SLAVES:
-                if master.config_epoch != master.failover_epoch:
+                if master.config_epoch < master.failover_epoch:
                     raise Broken(f"{sentinel.ip} promotes without an epoch")
 
     def note_role(self, server: Server, master: str) -> None:
@@ -314,8 +316,7 @@ class SentinelWorld:
         self._later(self.draw.choice([0.5, 5.0, 15.0]), lambda: self._revive(server))
         return f"{server.ip}{' without power' if power else ''}"
 
-    def _later(self, mean: float, action: object) -> None:
-        assert callable(action)
+    def _later(self, mean: float, action: Callable[[], None]) -> None:
         self.timeline.after(self.draw.expovariate(1 / mean), action)
 
     def _revive(self, host: Server | Sentinel) -> None:
@@ -329,7 +330,7 @@ class SentinelWorld:
         fallen = [server for server in group if server.alive and self.draw.random() < 0.6]
         for server in fallen:
             server.crash(power=False)
-            self._later(8.0, lambda server=server: self._revive(server))  # type: ignore[misc]
+            self._later(8.0, partial(self._revive, server))
         return ", ".join(server.ip for server in fallen) or None
 
     def _crash_sentinel(self) -> str | None:
@@ -358,7 +359,7 @@ class SentinelWorld:
         return f"{sentinel.ip} {sentinel.crash_at_save}"
 
     def _pause(self) -> str | None:
-        host: Host = self.draw.choice([*self.servers.values(), *self.sentinels])
+        host = self.draw.choice(self._hosts())
         if not host.alive or host.paused:
             return None
         host.paused = True
@@ -373,9 +374,9 @@ class SentinelWorld:
 
     def _cut(self) -> str | None:
         """A group of hosts cannot be reached by the others, or cannot reach them, or both."""
-        hosts: list[Host] = [*self.servers.values(), *self.sentinels]
+        hosts = self._hosts()
         size = self.draw.choice([1, 1, 2, len(hosts) // 2])
-        inside = set(self.draw.sample(hosts, size))
+        inside = self.draw.sample(hosts, size)
         kind = self.draw.choice(["from", "to", "from and to", "from and to"])
         cut: set[tuple[Host, Host]] = set()
         for one in hosts:
@@ -391,9 +392,6 @@ class SentinelWorld:
 
         self._later(self.draw.choice([1.0, 5.0, 12.0]), heal)
         return f"{kind} {', '.join(sorted(host.ip for host in inside))}"
-
-    def _pick_wire(self) -> object:
-        return self.draw.choice(list(self.wires.wires)) if self.wires.wires else None
 
     def _reset(self) -> str | None:
         wires = list(self.wires.wires)
@@ -507,10 +505,13 @@ class SentinelWorld:
         self.counts["messages"] = self.wires.delivered
         self.counts["seconds to agree"] = int(self.timeline.now - began)
 
+    def _hosts(self) -> list[Server | Sentinel]:
+        return [*self.servers.values(), *self.sentinels]
+
     def _calm(self) -> None:
         self.wires.cut.clear()
         self.wires.slowness = 0.002
-        for host in (*self.servers.values(), *self.sentinels):
+        for host in self._hosts():
             host.paused = False
             if isinstance(host, Server):
                 host.busy = False
@@ -519,7 +520,7 @@ class SentinelWorld:
             self._revive(host)
         # What was planned during the turbulence is over by then, too.
         self.run_until(self.timeline.now + 30.0)
-        for host in (*self.servers.values(), *self.sentinels):
+        for host in self._hosts():
             host.paused = False
             self._revive(host)
         self.wires.cut.clear()

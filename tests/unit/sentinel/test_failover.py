@@ -300,6 +300,28 @@ def test_replicas_that_are_down_are_not_waited_for() -> None:
     assert "+switch-master" in stage.names_of_events()
 
 
+def test_a_newer_configuration_ends_a_failover_that_would_be_older() -> None:
+    stage = Stage(1001)
+    begin(stage)
+    stage.hear(2000, 2, 2)  # the old master is the master, as of epoch 2
+    assert stage.events[-1] == f"-failover-abort-master-changed master mymaster {IP} 1000"
+    stage.infos[1001] = master_info(1001)
+    stage.run(500)
+    assert stage.master.config_epoch == 2
+    assert "+promoted-slave" not in stage.names_of_events()
+
+
+def test_a_newer_configuration_leads_back_to_the_old_master() -> None:
+    stage = Stage(1001, 1002)
+    promote(stage, 1001)
+    stage.events.clear()
+    stage.hear(2000, 2, 2)
+    assert f"+switch-master mymaster {IP} 1001 {IP} 1000" in stage.events
+    assert stage.master.address.port == stage.master.current_address.port == MASTER
+    assert set(stage.master.replicas) == {f"{IP}:1001", f"{IP}:1002"}
+    assert stage.master.failover_state == NONE
+
+
 # By hand.
 
 
