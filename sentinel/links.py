@@ -96,6 +96,9 @@ class Links:
             for argv in (*link.greeting, self._naming(instance, "cmd")):
                 self._machine.request(instance, argv, "greeting")
             self._machine.monitoring.ping(instance)
+            if not isinstance(instance, Peer):
+                # It may have been started anew, as something else.
+                self._machine.monitoring.ask_information(instance)
             for user in list(link.users):
                 self._machine.monitoring.send_periodic(user)
         else:

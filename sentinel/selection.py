@@ -53,5 +53,9 @@ def is_good(replica: Replica, settings: Settings, now: int) -> bool:
         return False
     longest = master.down_after * LONGEST_DISCONNECTION
     if master.has(S_DOWN):
-        longest += now - master.s_down_since
+        since = master.s_down_since
+        if master.role_reported == "slave":
+            # It counts as down only since some time after that; but nobody could follow it.
+            since = min(since, master.role_reported_since)
+        longest += now - since
     return replica.master_link_down_time <= longest

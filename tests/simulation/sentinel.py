@@ -240,7 +240,10 @@ class SentinelWorld:
         down = int(facts.get("master_link_down_since_seconds", 0)) * 1000
         longest = 10 * self.down_after
         if master.has(S_DOWN):
-            longest += sentinel.machine.now - master.s_down_since
+            since = master.s_down_since
+            if master.role_reported == "slave":
+                since = min(since, master.role_reported_since)
+            longest += sentinel.machine.now - since
         if down > longest:
             return None
         offset = self._last(sentinel, replica, facts, "slave_repl_offset")
