@@ -163,7 +163,7 @@ class Hellos:
             self._heard.clear()
         self._heard[payload] = machine.now
         peer = machine.discovery.meet(master, hello.run_id, hello.host, hello.port)
-        machine.learn_epoch(master, max(hello.current_epoch, hello.config_epoch))
+        machine.learn_epoch(master, hello.current_epoch)
         if peer is None:
             return
         peer.last_hello_heard = machine.now
@@ -204,6 +204,7 @@ class Hellos:
         if address is None:
             return
         master.config_epoch = hello.config_epoch
+        machine.learn_epoch(master, hello.config_epoch)
         machine.save()
         old = master.current_address
         if old.is_same(address):
