@@ -280,7 +280,9 @@ def _is_well(member: Member, name: bytes) -> bool:
     text = member.do("CLUSTER", "NODES")
     assert isinstance(text, bytes)
     return any(
-        words[2] in (b"slave", b"myself,slave") and words[7] == b"connected"
+        b"slave" in (flags := words[2].split(b","))
+        and b"fail" not in flags
+        and words[7] == b"connected"
         for words in map(bytes.split, text.splitlines())
         if words[0] == name
     )
