@@ -6,11 +6,11 @@ most one who has the majority of an epoch.
 
 Redis lets chance decide who asks first, and when two ask at once and nobody gets a majority, all
 wait for twice the failover-timeout. Here those that can see the master's loss take turns: by their
-run ids, one after the other from the epoch on, :data:`TURN` apart, so that mostly the first has got
-all votes before the second would ask. A candidate that cannot win any more gives up at once, and
-tries again after a short random time. Beyond that, a failover that could not be is tried again as
-soon as what it lacked is there: a majority, a replica, or a leader that lives. Votes are given and
-counted as in Redis.
+run ids, one after the other from the epoch on, ``Settings.election_turn`` apart, so that mostly the
+first has got all votes before the second would ask. A candidate that cannot win any more gives up
+at once, and tries again after a short random time. Beyond that, a failover that could not be is
+tried again as soon as what it lacked is there: a majority, a replica, or a leader that lives. Votes
+are given and counted as in Redis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from sentinel.machine import Machine
 
 MAX_DESYNC: Final = 1_000
-TURN: Final = 100
 JITTER: Final = 20
 RETRY_PAUSE: Final = 200
 MOST_DOUBLINGS: Final = 8
@@ -165,7 +164,7 @@ class Election:
         ]
         ids.sort()
         rank = (ids.index(self._state.my_id) + self._state.current_epoch) % len(ids)
-        delay = rank * TURN + (random.randrange(JITTER) if rank else 0)
+        delay = rank * self._settings.election_turn + (random.randrange(JITTER) if rank else 0)
         if master.gave_up == NOT_ELECTED:
             longest = RETRY_PAUSE << min(master.vain_attempts, MOST_DOUBLINGS)
             delay += random.randrange(longest)

@@ -151,7 +151,7 @@ class Refused(Exception):
 class Settings:
     """What SENTINEL DEBUG can change; milliseconds. Names there have hyphens.
 
-    The last two are for scripts, which are the outside's.
+    ``script_`` ones are for the outside; ``election_turn`` is not among those of DEBUG.
     """
 
     def __init__(self) -> None:
@@ -166,6 +166,7 @@ class Settings:
         self.slave_reconf_timeout = 10_000
         self.min_link_reconnect_period = 15_000
         self.election_timeout = 10_000
+        self.election_turn = 100  # how long one waits for another to begin; see the election
         self.script_max_runtime = 60_000
         self.script_retry_delay = 30_000
 

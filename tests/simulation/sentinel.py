@@ -110,10 +110,13 @@ class SentinelWorld:
             for server in group:
                 server.start()
         number = draw.choice([3, 3, 3, 4, 5, 5, 7])
+        # Without turns they all ask for votes at once, as those of Redis may.
+        turn = draw.choice([100, 100, 0])
         self.quorum = draw.choice([2, number // 2 + 1, number // 2 + 1])
         for i in range(number):
             sentinel = Sentinel(self, f"10.0.0.{i + 1}")
             self.wires.hosts[sentinel.ip, sentinel.port] = sentinel
+            sentinel.settings.election_turn = turn
             self.sentinels.append(sentinel)
         for sentinel in self.sentinels:
             sentinel.start()
@@ -344,22 +347,23 @@ class SentinelWorld:
         self._later(8.0, lambda: self._revive(sentinel))
         return sentinel.ip
 
-    def _crash_at_save(self) -> str | None:
-        """A sentinel ends when it next saves something, before or after that."""
+    def _crash_at_change(self) -> str | None:
+        """A sentinel ends when it next saves something, before or after that, or gives a vote."""
         sentinel = self.draw.choice(self.sentinels)
         if not sentinel.alive:
             return None
-        sentinel.crash_at_save = self.draw.choice(["before", "after"])
+        sentinel.crash_at = self.draw.choice(["before", "after", "told", "told"])
         life = sentinel.life
+        pause = self.draw.choice([0.1, 3.0])
 
         def revive() -> None:
             if not sentinel.alive and sentinel.life == life:
                 self._revive(sentinel)
-            elif sentinel.alive and sentinel.life == life and sentinel.crash_at_save:
-                self._later(3.0, revive)
+            elif sentinel.alive and sentinel.life == life and sentinel.crash_at:
+                self._later(pause, revive)
 
-        self._later(3.0, revive)
-        return f"{sentinel.ip} {sentinel.crash_at_save}"
+        self._later(pause, revive)
+        return f"{sentinel.ip} {sentinel.crash_at}"
 
     def _pause(self) -> str | None:
         host = self.draw.choice(self._hosts())
@@ -472,7 +476,7 @@ class SentinelWorld:
             ("kill", 6.0, self._crash_server),
             ("kill several", 1.5, self._crash_group),
             ("kill sentinel", 2.0, self._crash_sentinel),
-            ("crash at save", 2.0, self._crash_at_save),
+            ("crash at a change", 3.0, self._crash_at_change),
             ("pause", 3.0, self._pause),
             ("cut", 4.0, self._cut),
             ("reset", 3.0, self._reset),
@@ -519,7 +523,7 @@ class SentinelWorld:
             if isinstance(host, Server):
                 host.busy = False
             else:
-                host.crash_at_save = ""
+                host.crash_at = ""
             self._revive(host)
         # What was planned during the turbulence is over by then, too.
         self.run_until(self.timeline.now + 30.0)

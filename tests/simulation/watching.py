@@ -45,10 +45,12 @@ class Sentinel(Host, Outside):
         self.machine: Machine
         self.disk: list[bytes] = []
         self.facts: dict[str, tuple[float, Facts]] = {}
-        self.crash_at_save = ""  # "before" or "after": what the next save that matters meets
+        # "before" or "after": what the next save that matters meets; or "told": the next vote.
+        self.crash_at = ""
         self._planned: Planned | None = None
         self._planned_for = 0
         self._serial = 0
+        self._voted = False
         self._written = 0
         self._unsaved = 0
         self._held: deque[tuple[int, Wire, Request]] = deque()
@@ -69,7 +71,7 @@ class Sentinel(Host, Outside):
         self.paused = False
         self.life += 1
         self.facts.clear()
-        self.crash_at_save = ""
+        self.crash_at = ""
         self._unsaved = 0
         self._held.clear()
         self._wires.clear()
@@ -107,6 +109,10 @@ class Sentinel(Host, Outside):
         if not self.alive:
             return
         self._hold_unsaved()
+        if self._voted:
+            self._voted = False
+            if self._crashes("told"):
+                return
         machine = self.machine
         if self._planned is None or machine.deadline < self._planned_for:
             if self._planned is not None:
@@ -166,10 +172,10 @@ class Sentinel(Host, Outside):
         self._release(number)
 
     def _crashes(self, when: str) -> bool:
-        """Whether it ends here, with or without what was to be saved."""
-        if self.crash_at_save != when:
+        """Whether it ends here: with or without what was to be saved, or after it has told it."""
+        if self.crash_at != when:
             return False
-        self.world.trace.note(self.ip, f"crashes {when} it has saved")
+        self.world.trace.note(self.ip, f"crashes {when} a change")
         self.crash()
         return True
 
@@ -210,6 +216,8 @@ class Sentinel(Host, Outside):
         self._asked[wire].append(request)
         self.world.note_request(self, request)
         wire.send(list(request.argv))
+        if request.argv[0] == b"SENTINEL" and request.argv[5] != b"*":
+            self._voted = True
 
     def subscribe(self, link: Link, argv: Sequence[bytes]) -> None:
         self._wires[link, "messages"].send(list(argv))
@@ -283,9 +291,10 @@ class Sentinel(Host, Outside):
             self._save_now()
             if self._crashes("after"):
                 return
+        wire.reply(reply)
         if message[0] == b"SENTINEL" and isinstance(reply, list):
             self.world.note_vote(self, message, reply)
-        wire.reply(reply)
+            self._voted = reply[1] != b"*"
         self._settle()
 
     def _execute(self, argv: list[bytes]) -> Reply:

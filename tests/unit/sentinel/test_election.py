@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sentinel.election import TURN
+from sentinel.machine import Settings
 from sentinel.state import FAILOVER_IN_PROGRESS, O_DOWN, WAIT_START
 from tests.unit.sentinel.stage import IP, MASTER, ME, Stage, run_id
 
+TURN = Settings().election_turn
 OTHER, THIRD = run_id(2000), run_id(2001)
 
 
