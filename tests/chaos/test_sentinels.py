@@ -1,7 +1,8 @@
 """Masters, replicas, sentinels and pairs of them are killed and stopped in any order.
 
 Afterwards all of them run again, and then there is one master that all sentinels name, the others
-are its replicas, no sentinel has voted twice in an epoch, and no epoch had two leaders.
+are its replicas (in a cluster: one for each shard, and all slots are served), no sentinel has voted
+twice in an epoch, and no epoch had two leaders.
 
 `SENTRIO_CHAOS_SECONDS` says how long the faults go on (15 s for each of the tests).
 """
@@ -10,17 +11,20 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
 
 import pytest
 
+from tests.conftest import require_oracle
+from tests.faults import Faults
+from tests.formations import OURS, REAL
+from tests.guarded import guarded_cluster
 from tests.replicas import wait_until
 from tests.sentinels import Guarded, check_logs
 from tests.servers import Server
-from tests.wire import Client, Error
+from tests.wire import OK, Client, Closed, Error
 
 DOWN_AFTER: Final = 400
 FAILOVER_TIMEOUT: Final = 2500
@@ -45,40 +49,42 @@ def stack() -> Iterator[ExitStack]:
 def test_one_master_in_the_end(
     stack: ExitStack, servers: list[str], sentinels: list[str], seed: int
 ) -> None:
-    draw = random.Random(seed)
     guarded = Guarded(
         stack, servers, sentinels, down_after=DOWN_AFTER, failover_timeout=FAILOVER_TIMEOUT
     )
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        victims = _choose(draw, guarded)
-        for victim in victims:
-            guarded.hit(victim, stop=draw.random() < 0.4)
-        time.sleep(draw.choice([0.1, 1.0, 3.0]))
-        for victim in draw.sample(victims, len(victims)):
-            guarded.mend(victim)
-        time.sleep(draw.choice([0.0, 0.5, 2.0]))
-    for victim in guarded.everybody:
-        guarded.mend(victim)
+    guarded.rage(guarded.everybody, guarded.masters, random.Random(seed), SECONDS)
     wait_until(guarded.is_well, "agreement", PATIENCE)
-    master = guarded.master()
-    assert master is not None
+    (master,) = guarded.masters()
     with master.connect() as client:
         _write(client)
     check_logs(guarded.sentinels)
 
 
-def _choose(draw: random.Random, guarded: Guarded) -> list[Server]:
-    """One process, or two: mostly the master is among them."""
-    master = guarded.master()
-    victims: list[Server] = []
-    if master is not None and draw.random() < 0.6:
-        victims.append(master)
-    wanted = draw.choice([1, 2])
-    others = [each for each in guarded.everybody if each is not master]
-    return (
-        victims + draw.sample(others, wanted - len(victims)) if len(victims) < wanted else victims
-    )
+@pytest.mark.parametrize(
+    ("kind", "seed"), [pytest.param(OURS, 4, id="ours"), pytest.param(REAL, 5, id="redis")]
+)
+def test_a_whole_cluster_in_the_end(stack: ExitStack, kind: str, seed: int) -> None:
+    """Three masters with a replica each; two may be lost at once."""
+    nodes = [kind] * 6
+    guarded = stack.enter_context(guarded_cluster(nodes, 3, {3: 0, 4: 1, 5: 2}, require_oracle()))
+    faults = Faults()
+    stack.callback(faults.thaw)
+
+    def find_masters() -> list[Server]:
+        for sentinel in guarded.sentinels:
+            try:
+                ports = guarded.leaders(sentinel).values()
+            except (OSError, Closed):
+                continue
+            return [node for node in guarded.cluster.nodes if node.port in ports]
+        return []
+
+    everybody = [*guarded.cluster.nodes, *guarded.sentinels]
+    faults.rage(everybody, find_masters, random.Random(seed), SECONDS)
+    guarded.wait(guarded.is_whole, "a whole cluster", PATIENCE)
+    for key in ("foo", "bar", "hello"):
+        assert guarded.cluster.call(key, "SET", key, "afterwards") == OK
+    check_logs(guarded.sentinels, shards=True)
 
 
 def _write(client: Client) -> None:

@@ -63,8 +63,7 @@ def guarded(shared: Guarded) -> Iterator[Guarded]:
 
 
 def master_of(guarded: Guarded) -> Server:
-    master = guarded.master()
-    assert master is not None
+    (master,) = guarded.masters()
     return master
 
 
