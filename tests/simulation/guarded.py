@@ -425,17 +425,17 @@ class GuardedWorld:
         sentinel = self.draw.choice(self.sentinels)
         if not sentinel.alive:
             return None
-        sentinel.crash_at_save = self.draw.choice(["before", "after"])
+        sentinel.crash_at = self.draw.choice(["before", "after"])
         life = sentinel.life
 
         def revive() -> None:
             if not sentinel.alive and sentinel.life == life:
                 self._revive(sentinel)
-            elif sentinel.alive and sentinel.life == life and sentinel.crash_at_save:
+            elif sentinel.alive and sentinel.life == life and sentinel.crash_at:
                 self._later(3.0, revive)
 
         self._later(3.0, revive)
-        return f"{sentinel.ip} {sentinel.crash_at_save}"
+        return f"{sentinel.ip} {sentinel.crash_at}"
 
     def _pause(self) -> str | None:
         sentinel = self.draw.choice(self.sentinels)
@@ -616,7 +616,7 @@ class GuardedWorld:
                 self._revive(member)
             for sentinel in self.sentinels:
                 sentinel.paused = False
-                sentinel.crash_at_save = ""
+                sentinel.crash_at = ""
                 self._revive(sentinel)
             # What was planned during the turbulence is over by then, too.
             self.run_until(self.timeline.now + 15.0)
