@@ -117,6 +117,7 @@ class Guard:
         cluster = master.cluster
         now = self._machine.now
         if cluster is not None:
+            cluster.dirty = True
             self.inquiry.doubt(cluster)
             if not 0 <= now - cluster.suspected < SUSPICION_PERIOD:
                 cluster.suspected = now
@@ -175,6 +176,7 @@ class Guard:
     def follow(self, cluster: GuardedCluster) -> None:
         """Make what is guarded the same as what the cluster's nodes say."""
         machine = self._machine
+        cluster.dirty = False
         before = cluster.topology
         views = {i: v for i, v in cluster.views.items() if is_of_cluster(v, before.nodes)}
         topology = merge(views, before)
@@ -193,8 +195,16 @@ class Guard:
         for shard in cluster.registry.shards.values():
             self._follow_shard(cluster, shard)
         self._tell_slots(cluster, had)
-        for master in cluster.masters(machine.state):
-            if master.has(FAILOVER_IN_PROGRESS):
+        self.go_on(cluster)
+
+    def go_on(self, cluster: GuardedCluster) -> None:
+        """A node has said something: that may be what a takeover waits for."""
+        machine = self._machine
+        if machine.tilt:
+            return
+        for shard in cluster.registry.shards.values():
+            master = machine.state.masters.get(shard.name)
+            if master is not None and master.has(FAILOVER_IN_PROGRESS):
                 machine.failover.takeovers.advance(master)
 
     def switched(self, master: Master) -> None:
@@ -206,6 +216,7 @@ class Guard:
             node = cluster.topology.at(instance.address.ip, instance.address.port)
             if node is not None:
                 instance.node_id = node.id
+        cluster.dirty = True
         self.inquiry.doubt(cluster)
 
     def _end(self, cluster: GuardedCluster, shard: Shard) -> None:
@@ -254,6 +265,7 @@ class Guard:
         if master is None:
             master = self._begin(cluster, shard, node)
         if not self._may_follow(master, node):
+            cluster.dirty = True
             return
         address = self._address(node)
         if not master.address.is_same(address):

@@ -83,6 +83,9 @@ class GuardedCluster:
         self.failovers: dict[str, Record] = {}  # by shard
         self.doubt_until = 0  # until then every node is asked every second
         self.asked_someone = 0
+        # Whether what is guarded may not be what is known of the cluster: views are looked at again
+        # although they say nothing new.
+        self.dirty = False
         self.suspected = 0
 
     @property

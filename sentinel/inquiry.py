@@ -13,6 +13,7 @@ name.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from node.resp import Error, Reply
@@ -27,7 +28,7 @@ from sentinel.state import (
     Master,
     Replica,
 )
-from sentinel.topology import ALL_SLOTS, TopologyError, parse_nodes
+from sentinel.topology import ALL_SLOTS, TopologyError, View, parse_nodes
 
 if TYPE_CHECKING:
     from sentinel.guard import Guard
@@ -41,6 +42,9 @@ PATIENCE: Final = 5_000  # for an answer
 VALIDITY: Final = 15_000  # of a view
 NEVER: Final = 1 << 62
 SHARD_ID_LENGTH: Final = 40
+
+# When a node was pinged and has answered, in CLUSTER NODES: of no interest here.
+_TIMES: Final = re.compile(rb" \d+ \d+ (\d+ (?:dis)?connected)")
 
 NODES: Final = "cluster nodes"
 SHARD_ID: Final = "cluster shard id"
@@ -172,23 +176,40 @@ class Inquiry:
         if not isinstance(reply, bytes | bytearray):
             self._forget(cluster, instance.node_id)
             return
+        text = _TIMES.sub(rb" \1", bytes(reply))
+        known = cluster.views.get(instance.node_id)
+        if known is not None and known.text == text and known.link is instance.link:
+            # Nothing new, as mostly.
+            self._put(cluster, known)
+            if cluster.dirty:
+                self._guard.follow(cluster)
+            else:
+                self._guard.go_on(cluster)
+            return
         try:
             view = parse_nodes(bytes(reply).decode("utf-8", "replace"))
         except TopologyError as error:
             self._machine.outside.log("warning", f"{instance.address} of {cluster.name}: {error}")
             self._forget(cluster, instance.node_id)
             return
+        view.text = text
+        view.link = instance.link
         view.reached = (instance.address.ip, instance.address.port)
         if view.myself != instance.node_id:
             # Another node is at this address by now; or it is the first time.
             self._forget(cluster, instance.node_id)
             if not instance.node_id:
                 instance.node_id = view.myself
-        cluster.views[view.myself] = view
-        cluster.viewed[view.myself] = self._machine.now
+        self._put(cluster, view)
         if view.own.shard_id:
             cluster.shard_ids[view.myself] = view.own.shard_id
         self._guard.follow(cluster)
+
+    def _put(self, cluster: GuardedCluster, view: View) -> None:
+        """A view counts from now on, and is the newest one."""
+        cluster.views.pop(view.myself, None)
+        cluster.views[view.myself] = view
+        cluster.viewed[view.myself] = self._machine.now
 
     def _hear_shard_id(self, cluster: GuardedCluster, instance: Instance, reply: Reply) -> None:
         if isinstance(reply, Error) and reply.text.startswith((b"LOADING", b"NOAUTH")):
@@ -212,6 +233,7 @@ class Inquiry:
         """A node's view counts no more."""
         if cluster.views.pop(node_id, None) is not None:
             del cluster.viewed[node_id]
+            cluster.dirty = True
             self.doubt(cluster)
 
     def _forget_old_views(self, cluster: GuardedCluster) -> None:

@@ -389,6 +389,7 @@ class Machine:
                 for peer in list(master.peers.values()):
                     self.discovery.forget_peer(peer)
                 self.configuration.forget(master)
+                self.guard.suspect(master)
                 self.tell("warning", "+reset-master", master)
                 count += 1
         if count:

@@ -25,6 +25,9 @@ from typing import Final
 SLOTS: Final = 16384
 ALL_SLOTS: Final = (1 << SLOTS) - 1
 MOST_NODES: Final = 16384
+# So many views are searched for what they say of others; of the rest only what nodes say of
+# themselves counts. In a large cluster all of them would say the same, at a high price.
+MOST_GOSSIP: Final = 16
 
 _FIELDS: Final = 8
 
@@ -76,12 +79,15 @@ class Line:
 class View:
     """What one node says of the cluster; ``lines`` by node id, without handshakes."""
 
-    __slots__ = ("importing", "lines", "migrating", "myself", "reached")
+    __slots__ = ("importing", "lines", "link", "migrating", "myself", "reached", "text")
 
     def __init__(self, myself: str, lines: dict[str, Line]) -> None:
         self.myself = myself
         self.lines = lines
         self.reached: tuple[str, int] | None = None  # the address where it was asked
+        # For who asks again: the reply, and the connection on which it came.
+        self.text = b""
+        self.link: object = None
         self.migrating: dict[int, str] = {}  # slots on their way, to whom
         self.importing: dict[int, str] = {}  # and from whom
 
@@ -281,21 +287,23 @@ def is_of_cluster(view: View, known: Collection[str]) -> bool:
 def merge(views: Mapping[str, View], before: Topology | None = None) -> Topology:
     """One topology out of the views at hand, by the node's id; ``before`` is what was known.
 
-    Views that are not of this cluster are the caller's to leave out. Without any view everything
-    stays as it was.
+    Views that are not of this cluster are the caller's to leave out; the newest ones come last.
+    Without any view everything stays as it was.
     """
     old = before.nodes if before is not None else {}
     if not views:
         return Topology(old)
-    said: dict[str, list[Line]] = {}
-    for view in views.values():
+    said: dict[str, list[Line]] = {node_id: [view.own] for node_id, view in views.items()}
+    for view in _gossip(views):
         for line in view.lines.values():
-            said.setdefault(line.id, []).append(line)
+            if line is not view.own:
+                said.setdefault(line.id, []).append(line)
+    known = set().union(*(view.lines.keys() for view in views.values()))
     nodes: dict[str, Node] = {}
     for node_id, lines in said.items():
         nodes[node_id] = _judge(node_id, views.get(node_id), lines, old.get(node_id))
     for node_id in old.keys() - said.keys():
-        if not _is_forgotten(views, old):
+        if node_id in known or not _is_forgotten(views, old):
             nodes[node_id] = _copy(old[node_id])
     _settle_slots(nodes.values())
     return Topology(nodes)
@@ -304,12 +312,17 @@ def merge(views: Mapping[str, View], before: Topology | None = None) -> Topology
 def find_outdated(views: Mapping[str, View]) -> set[str]:
     """The nodes whose own view is older than what another one says of them: to be asked again."""
     outdated: set[str] = set()
-    for view in views.values():
+    for view in _gossip(views):
         for line in view.lines.values():
             own = views.get(line.id)
             if own is not None and own is not view and _knows_better(line, own.own):
                 outdated.add(line.id)
     return outdated
+
+
+def _gossip(views: Mapping[str, View]) -> list[View]:
+    """The newest views."""
+    return list(views.values())[-MOST_GOSSIP:]
 
 
 def _knows_better(line: Line, own: Line) -> bool:

@@ -591,7 +591,7 @@ class GuardedWorld:
             ("reset", 3.0, self._reset),
             ("hand over", draw.choice([0.0, 1.0]), self._hand_over),
             ("force", draw.choice([0.0, 1.0]), self._force),
-            ("move", 5.0, self._move_slot),
+            ("move", 12.0, self._move_slot),
         ]
         note = self.trace.note
         pause = draw.choice([1.0, 3.0, 8.0])

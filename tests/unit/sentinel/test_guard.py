@@ -396,3 +396,37 @@ def test_who_owns_what_is_known() -> None:
         shard_name("a"),
         shard_name("b"),
     ]
+
+
+def test_what_is_forgotten_is_found_again() -> None:
+    stage = ClusterStage(FIRST)
+    stage.run(10_000)
+    assert stage.machine.reset("shop/*", stage.now) == 2
+    assert not stage.masters["a"].replicas
+    stage.run(2000)
+    assert len(stage.masters["a"].replicas) == 1
+    assert names(stage) == {shard_name("a"): "a", shard_name("b"): "b"}
+
+
+def test_nobody_takes_over_in_tilt() -> None:
+    stage = ClusterStage(FIRST)
+    stage.obedient = False
+    stage.lead("a")
+    assert stage.count_sent("c", TAKEOVER) == 1
+    stage.machine.doubt_time(stage.now)
+    stage.run(10_000)
+    assert stage.count_sent("c", TAKEOVER) == 1
+
+
+def test_credentials_are_those_of_the_cluster() -> None:
+    stage = ClusterStage(FIRST, peers=0)
+    stage.machine.remove("shop", stage.now)
+    cluster = stage.machine.monitor_cluster("shop", Address(IP, 7000), 2, stage.now)
+    cluster.options.auth_user, cluster.options.auth_pass = "ada", "secret"
+    cluster.options.renamed_commands["CLUSTER"] = "KLUSTER"
+    stage.machine.guard.changed(cluster, credentials=True)
+    stage.sent.clear()
+    stage.run(500)
+    assert (7000, "AUTH ada secret") in stage.sent  # the probe
+    assert any(text == "KLUSTER NODES" for _, text in stage.sent)
+    assert not any(text.startswith("CLUSTER") for _, text in stage.sent)
