@@ -8,9 +8,10 @@ watching, though it neither votes nor leads.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import hiredis
@@ -30,6 +31,7 @@ READ_SIZE: Final = 65_536
 CONNECT_SECONDS: Final = 3.0
 # What an answer may be at most; the longest by far is that to INFO.
 LARGEST_REPLY: Final = 16 * 1024 * 1024
+UNEXPECTED: Final = "unexpected error"
 # What gives nothing away of what the sentinel knows, by the first word or the first two.
 HARMLESS: Final = frozenset(((b"PING",), (b"INFO",), (b"AUTH",), (b"CLIENT", b"SETNAME")))
 
@@ -136,6 +138,8 @@ class Connections:
         connection = self._open.pop((id(link), half), None)
         if connection is not None:
             connection.scope.cancel()
+            if self._held:
+                self._held = deque(held for held in self._held if held[1] is not connection)
 
     def _is_current(self, connection: Connection) -> bool:
         return self._open.get((id(connection.link), connection.half)) is connection
@@ -156,8 +160,17 @@ class Connections:
         finally:
             if self._is_current(connection):
                 del self._open[id(connection.link), connection.half]
-                self.machine.lost(connection.link, connection.half, reason, self._now())
-                self._settled()
+                with self._survive():
+                    self.machine.lost(connection.link, connection.half, reason, self._now())
+                    self._settled()
+
+    @contextlib.contextmanager
+    def _survive(self) -> Iterator[None]:
+        """A bug costs a connection, which will be made anew, and not the sentinel."""
+        try:
+            yield
+        except Exception:
+            self._log.warning(f"Unexpected error in the sentinel:\n{traceback.format_exc()}")
 
     async def _connect(self, connection: Connection, ip: str, port: int) -> str:
         """Connect and serve until the connection is over; the reason."""
@@ -173,9 +186,13 @@ class Connections:
         try:
             if isinstance(stream, trio.SocketStream):
                 connection.local_ip = str(stream.socket.getsockname()[0])
-            self.machine.opened(connection.link, connection.half, self._now())
-            self._settled()
-            reason = ""
+            reason = UNEXPECTED
+            with self._survive():
+                self.machine.opened(connection.link, connection.half, self._now())
+                self._settled()
+                reason = ""
+            if reason:
+                return reason
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, connection, stream)
                 reason = await self._read(connection, stream)
@@ -200,30 +217,30 @@ class Connections:
             try:
                 while (reply := reader.gets()) is not False:
                     unread = 0
-                    self._take(connection, _convert(reply))
-                    if not self._is_current(connection):
-                        return ""
+                    reason = UNEXPECTED
+                    with self._survive():
+                        reason = self._take(connection, _convert(reply))
+                    if reason or not self._is_current(connection):
+                        return reason
             except ValueError as error:
                 return f"Protocol error: {error}"
-            except Exception:
-                # A bug costs this connection, which will be made anew, and not the sentinel.
-                self._log.warning(f"Unexpected error in an answer:\n{traceback.format_exc()}")
-                return "unexpected error"
             if unread > LARGEST_REPLY:
                 return "Protocol error: too long an answer"
-            self._settled()
+            with self._survive():
+                self._settled()
 
-    def _take(self, connection: Connection, reply: Reply) -> None:
-        """An answer or a message has come in whole."""
+    def _take(self, connection: Connection, reply: Reply) -> str:
+        """An answer or a message has come in whole; why the connection is of no use any more."""
         link = connection.link
         if connection.half == "commands":
             if not connection.asked:
-                raise ValueError("an answer that nothing was asked for")
+                return "Protocol error: an answer that nothing was asked for"
             self.machine.answered(link, connection.asked.popleft(), reply, self._now())
         elif isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":
             channel, payload = reply[1:]
             if isinstance(channel, bytes) and isinstance(payload, bytes):
                 self.machine.heard(link, channel, payload, self._now())
+        return ""
 
     async def _write(self, connection: Connection, stream: trio.abc.Stream) -> None:
         while True:

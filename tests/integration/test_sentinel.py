@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -22,7 +23,7 @@ from tests.conftest import require_oracle, require_oracle_sentinel, require_prog
 from tests.replicas import info, wait_until
 from tests.sentinels import NAME, Guarded, Sentinel, check_logs, fields
 from tests.servers import Server, sentinel_command
-from tests.wire import OK, Error, Reply
+from tests.wire import OK, Closed, Error, Reply
 
 # redis-py's annotations leave these without any.
 Finder: Any = redis.sentinel.Sentinel
@@ -258,6 +259,23 @@ def test_a_process_that_stood_still_is_in_tilt(guarded: Guarded) -> None:
     with sentinel.connect() as client:
         assert info(client, "sentinel")["sentinel_tilt"] == "0"
     assert guarded.ask(sentinel, "SENTINEL", "DEBUG", "tilt-trigger", 2000) == OK
+
+
+def test_a_simulated_crash(guarded: Guarded) -> None:
+    sentinel = guarded.sentinels[0]
+    old = master_of(guarded)
+    words = ("SENTINEL", "SIMULATE-FAILURE", "crash-after-election")
+    assert guarded.ask(sentinel, *words) == OK
+    before = len(sentinel.log)
+    with contextlib.suppress(Closed, OSError):
+        fail_over(guarded, sentinel)
+    assert sentinel.await_end() == 99
+    log = sentinel.log[before:]
+    assert "+elected-leader" in log
+    assert "+selected-slave" not in log
+    guarded.mend(sentinel)
+    guarded.await_health()
+    assert master_of(guarded) is old
 
 
 def test_redis_py_finds_the_master_again(guarded: Guarded) -> None:

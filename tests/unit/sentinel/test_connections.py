@@ -44,6 +44,8 @@ class Recorder:
         self.broken = False
 
     def opened(self, link: Link, half: Half, now: int) -> None:
+        if self.broken:
+            raise RuntimeError("a bug")
         self.told.append(("opened", half))
 
     def lost(self, link: Link, half: Half, reason: str, now: int) -> None:
@@ -201,9 +203,11 @@ async def test_a_bug_costs_one_connection(scene: Scene) -> None:
     scene.machine.broken = True
     scene.send(b"PING")
     await scene.say(end, b"+PONG\r\n")
+    await scene.open()
     scene.machine.broken = False
     await scene.open()
     assert scene.machine.told[1:] == [
+        ("lost", "commands", "unexpected error"),
         ("lost", "commands", "unexpected error"),
         ("opened", "commands"),
     ]
