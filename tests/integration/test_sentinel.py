@@ -394,21 +394,16 @@ def test_scripts_and_one_replica_at_a_time(tmp_path: Path) -> None:
 
 def test_passwords() -> None:
     password = "the secret"
+    given = ("--sentinel", "sentinel-pass", password)
     with ExitStack() as stack:
         guarded = make(
             stack,
             ["ours", "redis"],
-            ["ours", "redis", "ours"],
+            ["ours", "redis"],
             statements=(f'auth-pass {NAME} "{password}"',),
             directives=("--requirepass", password, "--masterauth", password),
             password=password,
-            sentinel_directives=(
-                "--requirepass",
-                password,
-                "--sentinel",
-                "sentinel-pass",
-                password,
-            ),
+            sentinel_directives=("--requirepass", password, *given),
         )
         for sentinel in guarded.sentinels:
             with sentinel.connect() as client:
@@ -420,8 +415,7 @@ def test_passwords() -> None:
         )
 
 
-@pytest.mark.parametrize("kind", ["ours"])
-def test_an_acl_user(kind: str) -> None:
+def test_an_acl_user() -> None:
     """A real server lets the sentinel in by a user that may do what sentinels do."""
     with ExitStack() as stack:
         master = stack.enter_context(Server(require_oracle(), name="master"))
