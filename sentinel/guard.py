@@ -187,6 +187,7 @@ class Guard:
         had = {shard.name: shard.slots for shard in cluster.registry.shards.values()}
         changes = cluster.registry.update(topology, cluster.shard_ids)
         if difference or changes:
+            self._tidy(cluster)
             machine.save()
         if difference or changes or find_outdated(views):
             self.inquiry.doubt(cluster)
@@ -196,6 +197,17 @@ class Guard:
             self._follow_shard(cluster, shard)
         self._tell_slots(cluster, had)
         self.go_on(cluster)
+
+    def _tidy(self, cluster: GuardedCluster) -> None:
+        """Forget how nodes were asked that are no more."""
+        known = cluster.topology.nodes
+        for node_id in cluster.shard_ids.keys() - known.keys():
+            del cluster.shard_ids[node_id]
+        used = {instance.node_id for instance in cluster.instances(self._machine.state)}
+        used.update(known)
+        for key in cluster.watches.keys() - used:
+            if not any(key == str(probe.address) for probe in cluster.probes.values()):
+                del cluster.watches[key]
 
     def go_on(self, cluster: GuardedCluster) -> None:
         """A node has said something: that may be what a takeover waits for."""
@@ -328,10 +340,16 @@ class Guard:
         """Have a record for each other node of the shard."""
         machine = self._machine
         wanted: dict[str, Address] = {}
-        for node_id in shard.members:
-            node = cluster.topology.nodes.get(node_id)
-            if node_id != shard.master and node is not None and node.port and node.host:
-                wanted[node_id] = self._address(node)
+        taken = [master.address]
+        nodes = [cluster.topology.nodes.get(node_id) for node_id in sorted(shard.members)]
+        # At one place there is one; of several that were there the one that is.
+        for node in sorted(filter(None, nodes), key=lambda node: not node.own):
+            address = self._address(node)
+            if node.id == shard.master or not node.port or not node.host:
+                continue
+            if not any(place.is_same(address) for place in taken):
+                wanted[node.id] = address
+                taken.append(address)
         for replica in list(master.replicas.values()):
             if not replica.node_id:
                 replica.node_id = next(

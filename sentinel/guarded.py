@@ -34,15 +34,16 @@ OPTIONS: Final = (
 class Watch:
     """How a node is polled: when it was asked last, and how many answers are missing.
 
-    ``heard`` is the number of the last answer.
+    ``heard`` is the number of the last answer; ``complaint`` what was wrong with it.
     """
 
-    __slots__ = ("asked", "heard", "link", "link_since", "pending")
+    __slots__ = ("asked", "complaint", "heard", "link", "link_since", "pending")
 
     def __init__(self) -> None:
         self.asked = 0
         self.pending = 0
         self.heard = 0
+        self.complaint = ""
         # The connection on which it was asked.
         self.link: Link | None = None
         self.link_since = 0

@@ -174,6 +174,7 @@ class Inquiry:
 
     def _hear_nodes(self, cluster: GuardedCluster, instance: Instance, reply: Reply) -> None:
         if not isinstance(reply, bytes | bytearray):
+            self._complain(cluster, instance, reply)
             self._forget(cluster, instance.node_id)
             return
         text = _TIMES.sub(rb" \1", bytes(reply))
@@ -189,21 +190,44 @@ class Inquiry:
         try:
             view = parse_nodes(bytes(reply).decode("utf-8", "replace"))
         except TopologyError as error:
-            self._machine.outside.log("warning", f"{instance.address} of {cluster.name}: {error}")
+            self._complain(cluster, instance, Error(str(error).encode()))
             self._forget(cluster, instance.node_id)
             return
+        self.watch(cluster, instance).complaint = ""
         view.text = text
         view.link = instance.link
         view.reached = (instance.address.ip, instance.address.port)
-        if view.myself != instance.node_id:
-            # Another node is at this address by now; or it is the first time.
-            self._forget(cluster, instance.node_id)
-            if not instance.node_id:
-                instance.node_id = view.myself
+        if not instance.node_id:
+            instance.node_id = view.myself
+        self._recognize(cluster, instance, view)
         self._put(cluster, view)
         if view.own.shard_id:
             cluster.shard_ids[view.myself] = view.own.shard_id
         self._guard.follow(cluster)
+
+    def _complain(self, cluster: GuardedCluster, instance: Instance, reply: Reply) -> None:
+        """Log what a node has said instead of its view; once, while it goes on saying so."""
+        watch = self.watch(cluster, instance)
+        text = reply.text.decode("utf-8", "replace") if isinstance(reply, Error) else "no text"
+        if watch.complaint != text:
+            watch.complaint = text
+            self._machine.log(
+                "warning", f"CLUSTER NODES at {instance.address} of {cluster.name}: {text}"
+            )
+
+    def _recognize(self, cluster: GuardedCluster, instance: Instance, view: View) -> None:
+        """Another node may be at the address by now: then the one that was there is missing."""
+        link = instance.link
+        stranger = view.myself != instance.node_id
+        if stranger:
+            self._forget(cluster, instance.node_id)
+            if not link.is_of_stranger:
+                self._machine.log(
+                    "warning",
+                    f"At {instance.address} is the node {view.myself}, not {instance.node_id}",
+                )
+            self._machine.links.miss(link)
+        link.is_of_stranger = stranger
 
     def _put(self, cluster: GuardedCluster, view: View) -> None:
         """A view counts from now on, and is the newest one."""

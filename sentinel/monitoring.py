@@ -113,13 +113,18 @@ class Monitoring:
     # Answers.
 
     def hear_pong(self, link: Link, reply: Reply) -> None:
-        """The answer to PING: PONG, LOADING and MASTERDOWN count as being there."""
+        """The answer to PING: PONG, LOADING and MASTERDOWN count as being there.
+
+        What another node says than who is meant does not.
+        """
         now = self._machine.now
         if isinstance(reply, Status | Error):
             text = reply.text
         else:
             text = bytes(reply) if isinstance(reply, bytes | bytearray) else b""
-        if text.startswith((b"PONG", b"LOADING", b"MASTERDOWN")):
+        if link.is_of_stranger:
+            self._machine.links.miss(link)
+        elif text.startswith((b"PONG", b"LOADING", b"MASTERDOWN")):
             link.last_available = now
             link.ping_sent = 0
             if text.startswith(b"PONG"):

@@ -110,6 +110,8 @@ class Link:
         self.last_ping = now
         self.last_pong = now  # the last answer to PING, whatever it was
         self.last_attempt = 0  # to connect
+        # Of a cluster's node: another one answers at its address. That does not count.
+        self.is_of_stranger = False
 
     @property
     def is_disconnected(self) -> bool:

@@ -104,8 +104,9 @@ class ClusterPromotion(Promotion):
         machine = self._machine
         now = machine.now
         inquiry = machine.guard.inquiry
-        if takeover.sent_at and now - takeover.sent_at < REPEAT_AFTER:
-            return
+        handover = self._is_handover(takeover, replica.master)
+        if takeover.sent_at and (handover or now - takeover.sent_at < REPEAT_AFTER):
+            return  # a handover that is asked for again begins anew
         if not inquiry.is_newer(cluster, replica, takeover.asked):
             return
         stale = self._find_stale(cluster, cluster.views[replica.node_id])
@@ -120,7 +121,7 @@ class ClusterPromotion(Promotion):
         takeover.sent_first_at = takeover.sent_first_at or now
         cluster_command = machine.command(replica, "CLUSTER")
         words = [cluster_command, b"FAILOVER"]
-        if self._is_handover(takeover, replica.master):
+        if handover:
             event = "+handover-sent"
         else:
             event = "+takeover-sent"
@@ -134,7 +135,10 @@ class ClusterPromotion(Promotion):
         return (
             not master.has(S_DOWN)
             and master.link.commands_open
-            and self._machine.now - takeover.sent_first_at < HANDOVER_TIME
+            and (
+                not takeover.sent_first_at
+                or self._machine.now - takeover.sent_first_at < HANDOVER_TIME
+            )
         )
 
     def _find_stale(self, cluster: GuardedCluster, view: View) -> int:

@@ -430,3 +430,31 @@ def test_credentials_are_those_of_the_cluster() -> None:
     assert (7000, "AUTH ada secret") in stage.sent  # the probe
     assert any(text == "KLUSTER NODES" for _, text in stage.sent)
     assert not any(text.startswith("CLUSTER") for _, text in stage.sent)
+
+
+def test_another_node_at_the_master_s_address_is_not_the_master() -> None:
+    """An empty one, say, that was started there without the old one's data."""
+    stage = ClusterStage(FIRST)
+    stage.run(10_000)
+    empty = [told("x", 0, port=7000)]
+    stage.say(empty, "x")
+    missed = [Told("a", 1, "0-8000", host=IP, flags="fail"), *FIRST[1:]]
+    stage.say(missed, "bcd")
+    stage.run(11_000)
+    assert any("is the node" in text for text in stage.logged)
+    assert any(event.startswith("+sdown master") for event in stage.events)
+    for _ in range(20):
+        stage.agree(stage.machine.state.current_epoch)
+        stage.run(100)
+    assert stage.count_sent("c", TAKEOVER) == 1
+    stage.say(stage.views["c"], "bcd")
+    stage.run(3000)
+    assert stage.machine.state.masters[shard_name("a")].node_id == node_id("c")
+
+
+def test_what_a_node_says_instead_is_logged_once() -> None:
+    stage = ClusterStage(FIRST)
+    stage.machine.monitor_cluster("other", Address(IP, 7000), 2, stage.now)
+    stage.views["a"] = []  # it answers with nothing
+    stage.run(20_000)
+    assert len([text for text in stage.logged if "CLUSTER NODES at" in text]) == 2
