@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from sentinel.watcher import Watcher
 
 GROUP: Final = Group("sentinel")
-GROUP.container("sentinel", since="2.8.4", summary="Holds the commands of a sentinel.")
-
 ADMIN: Final = "admin"
+GROUP.container("sentinel", flags=ADMIN, since="2.8.4", summary="Holds the commands of a sentinel.")
+
 NO_SUCH_MASTER: Final = b"ERR No such master with that name"
 NO_SHARDS: Final = b"ERR No shard of that cluster is known yet"
 IS_SHARD: Final = b"ERR A shard cannot be removed alone, only its cluster"
@@ -293,6 +293,7 @@ class SentinelCommands(Component):
     @GROUP.command(
         "sentinel|myid",
         2,
+        ADMIN,
         since="6.2.0",
         complexity="O(1)",
         summary="Tells the id of the sentinel.",

@@ -342,6 +342,31 @@ def test_commands_that_there_are(pair: Pair) -> None:
     assert names["ours"] - names["real"] - more == {f"sentinel|{name.lower()}" for name in CLUSTERS}
 
 
+def test_what_is_told_of_commands(pair: Pair) -> None:
+    """Arity, flags, keys and categories, but for what 7.2 has changed."""
+    told: dict[str, dict[str, str]] = {}
+    for kind, sentinel in pair.sentinels.items():
+        with sentinel.connect() as client:
+            reply = client("COMMAND")
+        told[kind] = dict(_describe_commands(reply))
+    common = set(told["ours"]) & set(told["real"])
+    different = {name for name in common if told["ours"][name] != told["real"][name]}
+    assert different == {"command|getkeys", "command|getkeysandflags", "sentinel|config"}
+
+
+def _describe_commands(rows: Reply) -> Iterator[tuple[str, str]]:
+    assert isinstance(rows, list)
+    for row in rows:
+        assert isinstance(row, list)
+        name, arity, flags, first, last, step, categories, *_, subcommands = row
+        assert isinstance(name, bytes)
+        assert isinstance(flags, list)
+        assert isinstance(categories, list)
+        words = [*sorted(map(render, flags)), *sorted(map(render, categories))]
+        yield name.decode(), f"{arity} {first} {last} {step} {words}"
+        yield from _describe_commands(subcommands)
+
+
 def test_help_names_the_same_commands(pair: Pair) -> None:
     lines = {}
     for kind, sentinel in pair.sentinels.items():
