@@ -39,7 +39,7 @@ from sentinel.state import (
     Replica,
 )
 from sentinel.takeover import TAKEOVER
-from sentinel.topology import Node, compare, find_outdated, format_slots, is_of_cluster, merge
+from sentinel.topology import Node, compare, find_outdated, format_slots, merge
 
 if TYPE_CHECKING:
     from node.resp import Reply
@@ -178,7 +178,7 @@ class Guard:
         machine = self._machine
         cluster.dirty = False
         before = cluster.topology
-        views = {i: v for i, v in cluster.views.items() if is_of_cluster(v, before.nodes)}
+        views = cluster.own_views()
         topology = merge(views, before)
         difference = compare(before, topology)
         for node_id in (*difference.promoted, *difference.demoted, *difference.repointed):

@@ -11,7 +11,7 @@ from typing import Final
 
 from sentinel.shards import Registry, Shard
 from sentinel.state import Address, Instance, Link, Master, Replica, State
-from sentinel.topology import Node, Topology, View
+from sentinel.topology import Node, Topology, View, is_of_cluster
 
 SEPARATOR: Final = "/"
 ENTRY: Final = ""  # the id of the entry's probe: who is there has to be found out
@@ -100,6 +100,11 @@ class GuardedCluster:
     def shard(self, master: Master) -> Shard | None:
         """The shard that a guarded master stands for."""
         return self.registry.shards.get(master.name)
+
+    def own_views(self) -> dict[str, View]:
+        """The views of nodes that are of this cluster."""
+        known = self.topology.nodes
+        return {node_id: v for node_id, v in self.views.items() if is_of_cluster(v, known)}
 
     def masters(self, state: State) -> list[Master]:
         """The guarded masters, in the order of their slots."""

@@ -199,7 +199,7 @@ class ClusterPromotion(Promotion):
         node = cluster.topology.nodes.get(promoted.node_id)
         if node is None or not node.slots:
             return False
-        agreeing, asked = count_agreeing(cluster.views.values(), node.id, node.slots)
+        agreeing, asked = count_agreeing(cluster.own_views().values(), node.id, node.slots)
         if agreeing < asked or node.id not in cluster.views:
             return False
         for replica in left:
