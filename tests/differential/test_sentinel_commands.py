@@ -363,7 +363,8 @@ def _describe_commands(rows: Reply) -> Iterator[tuple[str, str]]:
         assert isinstance(flags, list)
         assert isinstance(categories, list)
         words = [*sorted(map(render, flags)), *sorted(map(render, categories))]
-        yield name.decode(), f"{arity} {first} {last} {step} {words}"
+        numbers = [render(number) for number in (arity, first, last, step)]
+        yield name.decode(), " ".join([*numbers, *words])
         yield from _describe_commands(subcommands)
 
 
