@@ -224,6 +224,23 @@ def test_it_is_removed_and_guarded_again(guarded: Guarded) -> None:
     assert guarded.leaders(sentinel) == before  # by the others' names
 
 
+@only_real
+def test_a_master_that_comes_back_without_its_data_is_not_the_master(guarded: Guarded) -> None:
+    """Before anybody has missed it; but the node that is there is another one. The last test."""
+    master = guarded.cluster.master_of(0)
+    name = guarded.shard_of(master)
+    heir = guarded.replica_of(master)
+    master.kill()
+    (master.folder / "nodes.conf").unlink()
+    master.launch()
+    master.await_ready()
+    guarded.wait(lambda: heir.myself().slots, "the replica as master")
+    guarded.wait(
+        lambda: all(guarded.leaders(s)[name] == heir.port for s in guarded.sentinels),
+        "the new master at all sentinels",
+    )
+
+
 def test_a_cluster_of_one_master() -> None:
     with guarded_cluster([OURS, OURS], 1, {1: 0}) as guarded:
         fail_over(guarded, [guarded.cluster[0]])
