@@ -1,7 +1,8 @@
-"""The command line: `sentrio node`, `sentrio cluster`, `sentrio up`. Above all programs."""
+"""The command line: `sentrio node`, `sentinel`, `cluster`, `up`. Above all programs."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import sys
@@ -14,7 +15,7 @@ import trio
 
 from cluster.composition import install_cluster
 from node import engine, process
-from node.clock import SystemClock
+from node.clock import Clock, SystemClock
 from node.collector import tune_collector
 from node.composition import compose
 from node.config import (
@@ -25,12 +26,12 @@ from node.config import (
     UnreadableFile,
     make_config,
 )
-from node.log import ROLE_MASTER, Log
-from node.network import SystemNetwork
+from node.log import ROLE_MASTER, ROLE_SENTINEL, Log
+from node.network import Network, SystemNetwork
 from node.server import CannotListen, LoadFailed, Server, watch_signals
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
-_UNRESTRICTED = {"on", "nopass", "~*", "&*", "+@all"}
+_UNRESTRICTED = {"on", "~*", "&*", "+@all"}
 _HARMLESS_RULES = {"sanitize-payload", "skip-sanitize-payload"}
 
 _NODE_HELP = """\
@@ -50,6 +51,49 @@ Examples:
        sentrio node --port 7777 --bind 127.0.0.1 ::1
        sentrio node /etc/sentrio.conf --loglevel verbose -
        sentrio node /etc/sentrio.conf --loglevel verbose"""
+
+
+_SENTINEL_HELP = """\
+Usage: sentrio sentinel /path/to/sentinel.conf [options]
+       sentrio sentinel -v or --version
+       sentrio sentinel -h or --help
+
+The config file is where the sentinel keeps what it knows, and must be writable. Options are
+directives: every `--name value ...` stands for a line after the end of the config file, and wins
+over it. docs/sentinel.md has all of them.
+
+Examples:
+       sentrio sentinel /etc/sentinel.conf
+       sentrio sentinel /etc/sentinel.conf --port 26380
+       sentrio sentinel /etc/sentinel.conf --sentinel announce-ip 10.0.0.5"""
+
+
+class Program:
+    """What differs between the programs that are servers.
+
+    ``name`` is the subcommand, ``adjust`` sets defaults of its own, ``examine`` looks at statements
+    (see `Config.examine`), ``compose`` puts the server together, ``mode`` says what runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        help: str,
+        role: str,
+        adjust: Callable[[Config], None],
+        examine: Callable[[Statement], None],
+        compose: Callable[[Config, Log, Clock, Network], Server],
+        mode: Callable[[Config], str],
+    ) -> None:
+        self.name = name
+        self.title = title
+        self.help = help
+        self.role = role
+        self.adjust = adjust
+        self.examine = examine
+        self.compose = compose
+        self.mode = mode
 
 
 class _PassThrough(click.Command):
@@ -104,17 +148,47 @@ def node(arguments: tuple[str, ...]) -> NoReturn:
 
 def run_node(arguments: Sequence[str]) -> int:
     """`sentrio node` with its arguments; the exit code."""
+    return run_program(NODE, arguments)
+
+
+@main.command(
+    cls=_PassThrough,
+    add_help_option=False,
+    short_help="Run one sentinel; takes what redis-sentinel takes.",
+)
+def sentinel(arguments: tuple[str, ...]) -> NoReturn:
+    """Run one sentinel; takes what redis-sentinel takes."""
+    sys.exit(run_program(describe_sentinel(), arguments))
+
+
+def describe_sentinel() -> Program:
+    """The program `sentrio sentinel`, imported when it is asked for."""
+    composition = importlib.import_module("sentinel.composition")
+    return Program(
+        "sentinel",
+        "sentinel",
+        _SENTINEL_HELP,
+        ROLE_SENTINEL,
+        composition.set_defaults,
+        refuse_unsafe,
+        composition.compose,
+        lambda config: "sentinel",
+    )
+
+
+def run_program(program: Program, arguments: Sequence[str]) -> int:
+    """Run a server with its arguments; the exit code."""
     first = arguments[0] if arguments else ""
     if first in ("-v", "--version"):
         click.echo(
-            f"Sentrio server v={SENTRIO_VERSION} redis_version={REDIS_VERSION} "
+            f"Sentrio {program.title} v={SENTRIO_VERSION} redis_version={REDIS_VERSION} "
             f"bits={64 if sys.maxsize > 2**32 else 32} "
             f"python={'.'.join(map(str, sys.version_info[:3]))} "
             f"core={'interpreted' if engine.__file__.endswith('.py') else 'compiled'}"
         )
         return 0
     if first in ("-h", "--help"):
-        click.echo(_NODE_HELP)
+        click.echo(program.help)
         return 0
     if first in ("--test-memory", "--check-system"):
         click.echo(
@@ -126,8 +200,9 @@ def run_node(arguments: Sequence[str]) -> int:
     clock = SystemClock()
     early = Log(clock)
     config = make_config()
+    program.adjust(config)
     try:
-        read_configuration(config, arguments, early)
+        read_configuration(config, arguments, early, program.examine)
         log = open_log(config, clock)
         os.chdir(config.text("dir"))
     except UnreadableFile as error:
@@ -148,26 +223,31 @@ def run_node(arguments: Sequence[str]) -> int:
         started = process.detach()
         if not config.text("pidfile"):
             config.adopt("pidfile", process.DEFAULT_PID_FILE)
-    process.greet(log, bool(arguments), "sentrio node")
+    process.greet(log, bool(arguments), f"sentrio {program.name}")
     for name in config.idle():
         log.warning(f"The directive '{name}' is accepted, but has no effect in this version.")
     pid_file = process.PidFile(config.text("pidfile"), log)
     try:
-        return serve(config, log, clock, supervisor, pid_file, started)
-    except process.TooFewFiles as error:
+        return serve(program, config, log, clock, supervisor, pid_file, started)
+    except process.CannotStart as error:
         log.warning(str(error))
     except ConfigFileError as error:
         click.echo(str(error), err=True)
     return 1
 
 
-def read_configuration(config: Config, arguments: Sequence[str], log: Log) -> None:
+def read_configuration(
+    config: Config,
+    arguments: Sequence[str],
+    log: Log,
+    examine: Callable[[Statement], None],
+) -> None:
     """Read the file that the first argument names, then standard input, then the options.
 
     The rules are redis-server's: a first argument without a leading `-` is the file, and a `-` as
     the first or the last argument stands for standard input. Raises ConfigFileError.
     """
-    config.examine = refuse_statement
+    config.examine = examine
     rest = list(arguments)
     if rest and not rest[0].startswith("-"):
         config.file = str(Path(rest.pop(0)).absolute())
@@ -182,25 +262,46 @@ def read_configuration(config: Config, arguments: Sequence[str], log: Log) -> No
         config.read_text(sys.stdin.buffer.read(), "standard input")
     config.read_options([os.fsencode(argument) for argument in rest])
     config.check()
+    check_password(config)
 
 
 def refuse_statement(statement: Statement) -> None:
-    """Refuse lines that ask for what a data server does not have, where going on would be unsafe.
+    """Refuse lines that ask for what a data server does not have. Raises ConfigError."""
+    if statement.name == "sentinel":
+        raise ConfigError("sentinel directive while not in sentinel mode")
+    refuse_unsafe(statement)
 
-    What CONFIG REWRITE of redis-server always writes, a default user who may do everything, is let
-    through. Raises ConfigError.
+
+def refuse_unsafe(statement: Statement) -> None:
+    """Refuse lines that ask for what no server here has, where going on would be unsafe.
+
+    What CONFIG REWRITE of redis-server always writes, a default user who may do everything with the
+    password that is `requirepass`, is let through (see `check_password`). Raises ConfigError.
     """
     name, words = statement.name, statement.words
     if name == "loadmodule":
         raise ConfigError("Modules are not supported")
-    if name == "sentinel":
-        raise ConfigError("sentinel directive while not in sentinel mode")
     if name == "user":
         rules = {word.lower() for word in words[1:]} - _HARMLESS_RULES
-        if words[0] != "default" or rules != _UNRESTRICTED:
+        entry = {rule for rule in rules if rule == "nopass" or rule.startswith("#")}
+        if words[0] != "default" or rules - entry != _UNRESTRICTED or len(entry) != 1:
             raise ConfigError(
                 "Error in user declaration: ACL users are not supported, only the default user "
                 "without restrictions"
+            )
+
+
+def check_password(config: Config) -> None:
+    """Refuse a default user whose password is another one than `requirepass`: which one holds?
+
+    Raises ConfigFileError.
+    """
+    known = f"#{hashlib.sha256(config.octets('requirepass')).hexdigest()}"
+    for statement in config.statements("user"):
+        if any(word.startswith("#") and word.lower() != known for word in statement.words):
+            raise statement.refuse(
+                "Error in user declaration: ACL users are not supported, and the default user's "
+                "password is not that of requirepass"
             )
 
 
@@ -222,6 +323,7 @@ def open_log(config: Config, clock: SystemClock) -> Log:
 
 
 def serve(
+    program: Program,
     config: Config,
     log: Log,
     clock: SystemClock,
@@ -233,18 +335,18 @@ def serve(
 
     `started` is called once the configuration has turned out to be usable.
 
-    Raises ConfigFileError for a `rename-command` that cannot be, TooFewFiles.
+    Raises ConfigFileError for a line that turns out to be wrong only now, CannotStart.
     """
-    log.role = ROLE_MASTER
+    log.role = program.role
     log.notice("monotonic clock: POSIX clock_gettime")
     config.adopt("maxclients", process.allow_clients(config.integer("maxclients"), log))
-    server = compose(config, log, clock, SystemNetwork(), install_cluster)
+    server = program.compose(config, log, clock, SystemNetwork())
     started()
     config.on_change("maxclients", lambda: allow_more_clients(config, log))
     config.on_change("dir", lambda: enter_directory(config))
     process.show_banner(
         log,
-        "cluster" if config.boolean("cluster-enabled") else "standalone",
+        program.mode(config),
         config.integer("port"),
         config.boolean("always-show-logo"),
     )
@@ -310,6 +412,18 @@ def enter_directory(config: Config) -> None:
 
 def _do_nothing() -> None:
     return None
+
+
+NODE = Program(
+    "node",
+    "server",
+    _NODE_HELP,
+    ROLE_MASTER,
+    lambda config: None,
+    refuse_statement,
+    lambda config, log, clock, network: compose(config, log, clock, network, install_cluster),
+    lambda config: "cluster" if config.boolean("cluster-enabled") else "standalone",
+)
 
 
 if __name__ == "__main__":

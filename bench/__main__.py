@@ -16,8 +16,15 @@ from bench.machine import describe
 from bench.memory import SHAPES, weigh
 from bench.replication import examine_replication
 from bench.report import Report
+from bench.sentinel import examine_sentinels
 from bench.stalls import DEFAULT_KEYS, examine
-from tests.servers import Server, node_command, oracle_command
+from tests.servers import (
+    Server,
+    node_command,
+    oracle_command,
+    oracle_sentinel_command,
+    sentinel_command,
+)
 
 METHOD = (
     "`python -m bench` starts our node and redis-server, both without persistence, and lets them "
@@ -55,6 +62,15 @@ CLUSTER_METHOD = (
     "in percent of one core."
 )
 
+SENTINEL_METHOD = (
+    "`python -m bench --sentinels` lets three sentinels of each kind guard a master with two "
+    "replicas of their kind, with equal settings, and the kinds take turns; then three of ours a "
+    "cluster of three masters with a replica each, beside a Redis Cluster that elects by itself "
+    "with a node time-out as long. One client writes all the time, about 400 writes/s, tries all "
+    "servers in turn while none takes a write, and counts what was acknowledged and is not there "
+    "afterwards. Times are from SIGKILL to the first write that is accepted, asked every 5 ms."
+)
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--server", help="What starts our node.  [default: this Python's sentrio node]")
@@ -69,6 +85,8 @@ CLUSTER_METHOD = (
 @click.option("--durability", is_flag=True, help="Also snapshots and the append-only file.")
 @click.option("--replication", is_flag=True, help="Also masters and replicas.")
 @click.option("--cluster", is_flag=True, help="Also cluster mode.")
+@click.option("--sentinels", is_flag=True, help="Also failovers by sentinels.")
+@click.option("--failovers", default=10, show_default=True, help="How many of each kind.")
 @click.option(
     "--part", "cluster_parts", multiple=True, type=click.Choice(PARTS), help="Only these of it."
 )
@@ -89,6 +107,8 @@ def main(
     durability: bool,
     replication: bool,
     cluster: bool,
+    sentinels: bool,
+    failovers: int,
     cluster_parts: tuple[str, ...],
     stalls: bool,
     keys: int,
@@ -112,6 +132,7 @@ def main(
         ("Benchmarks of durability", DURABILITY_METHOD, durability),
         ("Benchmarks of replication", REPLICATION_METHOD, replication),
         ("Benchmarks of cluster mode", CLUSTER_METHOD, cluster),
+        ("Benchmarks of sentinels", SENTINEL_METHOD, sentinels),
     )
     titles = [title for title, _, wanted in chapters if wanted]
     methods = [text for _, text, wanted in chapters if wanted]
@@ -140,6 +161,14 @@ def main(
         parts = cluster_parts or PARTS
         report.cluster, found = examine_cluster(ours, theirs, count, rounds, seconds, parts)
         report.comparisons += found
+    if sentinels:
+        progress.print("sentinels")
+        watcher = oracle_sentinel_command()
+        if watcher is None:
+            raise click.ClickException("no redis-sentinel (Debian: apt-get install redis-sentinel)")
+        report.sentinels = examine_sentinels(
+            (ours, theirs), (sentinel_command(), watcher), 1 if quick else failovers
+        )
     if stalls:
         progress.print(f"pauses with {keys:,} keys")
         report.findings += examine(ours, theirs, keys)

@@ -124,6 +124,8 @@ def duel_rows(duels: Sequence[Duel]) -> Rows:
 
 
 def _quantity(value: float, unit: str) -> str:
+    if value == float("inf"):
+        return "never"
     return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:,.2f} {unit}"
 
 
@@ -140,6 +142,7 @@ class Report:
         self.durability: list[Duel] = []
         self.replication: list[Duel] = []
         self.cluster: list[Duel] = []
+        self.sentinels: list[Duel] = []
 
     def sections(self) -> list[tuple[str, list[str], Rows]]:
         """Title, columns and rows of each table."""
@@ -154,6 +157,7 @@ class Report:
             ("Durability", self.durability),
             ("Replication", self.replication),
             ("Cluster", self.cluster),
+            ("Sentinels", self.sentinels),
         ):
             if duels:
                 found.append((title, DUEL_COLUMNS, duel_rows(duels)))
@@ -200,6 +204,7 @@ class Report:
             "durability": [each.as_dict() for each in self.durability],
             "replication": [each.as_dict() for each in self.replication],
             "cluster": [each.as_dict() for each in self.cluster],
+            "sentinels": [each.as_dict() for each in self.sentinels],
             "pauses": [each.as_dict() for each in self.findings],
         }
 

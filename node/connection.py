@@ -69,7 +69,7 @@ class Connections(Component):
     """Authentication, the protocol, and the commands that are about the connection itself.
 
     There is one user, ``default``, whose password is ``requirepass``. ``mode`` and ``role`` are
-    what HELLO says of the server.
+    what HELLO says of the server; a sentinel has no role.
     """
 
     def __init__(self, server: Server) -> None:
@@ -219,22 +219,16 @@ class Connections(Component):
         if name is not None:
             ctx.name = name
         ctx.protocol = protocol
+        role: list[Reply] = [b"role", self.role] if self.role else []
         return Map(
             [
-                b"server",
-                b"redis",
-                b"version",
-                REDIS_VERSION.encode(),
-                b"proto",
-                protocol,
-                b"id",
-                ctx.id,
-                b"mode",
-                self.mode,
-                b"role",
-                self.role,
-                b"modules",
-                [],
+                *(b"server", b"redis"),
+                *(b"version", REDIS_VERSION.encode()),
+                *(b"proto", protocol),
+                *(b"id", ctx.id),
+                *(b"mode", self.mode),
+                *role,
+                *(b"modules", []),
             ]
         )
 

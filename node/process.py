@@ -35,8 +35,12 @@ _BANNER: Final = """\
 """
 
 
-class TooFewFiles(Exception):
-    """The system lets this process open too few files to serve anybody; the text says so."""
+class CannotStart(Exception):
+    """The process has to end before it serves anybody; the text, for the log, says why."""
+
+
+class TooFewFiles(CannotStart):
+    """The system lets this process open too few files to serve anybody."""
 
 
 def detach() -> Callable[[], None]:

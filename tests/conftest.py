@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.installation import compiled, stale_modules
-from tests.servers import PACKAGES, Server, node_command, oracle_command
+from tests.servers import PACKAGES, Server, node_command, oracle_command, oracle_sentinel_command
 from tests.wire import Client
 
 StartServer = Callable[..., Server]
@@ -68,11 +68,17 @@ def require_oracle() -> list[str]:
     return [require_program("redis-server")] if command is None else command
 
 
+def require_oracle_sentinel() -> list[str]:
+    """The command of the real sentinel, before its file; as :func:`require_oracle`."""
+    command = oracle_sentinel_command()
+    return [require_program("redis-sentinel")] if command is None else command
+
+
 def require_program(name: str) -> str:
     """Where a program of Redis is; without it the test is skipped, but fails in CI."""
     path = shutil.which(name)
     if path is None:
-        reason = f"needs {name} (Debian: apt-get install redis-server redis-tools)"
+        reason = f"needs {name} (Debian: apt-get install redis-server redis-sentinel redis-tools)"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

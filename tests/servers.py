@@ -23,7 +23,7 @@ from tests.wire import PONG, Client, Closed, Error
 PACKAGES = installed_packages()
 START_LIMIT = 30.0
 STOP_LIMIT = 15.0
-LOWEST_PORT, HIGHEST_PORT = 22000, 32000
+LOWEST_PORT, HIGHEST_PORT = 22000, 30400
 
 
 class StartFailure(Exception):
@@ -39,6 +39,18 @@ def node_command() -> list[str]:
 def oracle_command() -> list[str] | None:
     """What starts the real server, or None where there is none; `REDIS_SERVER` may name it."""
     path = shutil.which(os.environ.get("REDIS_SERVER", "redis-server"))
+    return [path] if path else None
+
+
+def sentinel_command() -> list[str]:
+    """What starts our sentinel, before its config file; `SENTRIO_SENTINEL` may name it."""
+    named = os.environ.get("SENTRIO_SENTINEL")
+    return shlex.split(named) if named else [sys.executable, "-m", "sentrio", "sentinel"]
+
+
+def oracle_sentinel_command() -> list[str] | None:
+    """What starts the real sentinel, or None where there is none."""
+    path = shutil.which(os.environ.get("REDIS_SENTINEL", "redis-sentinel"))
     return [path] if path else None
 
 

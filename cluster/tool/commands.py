@@ -105,6 +105,17 @@ def common(function: F) -> F:
     return function
 
 
+def guarded(function: F) -> F:
+    """The option of commands that also ask a sentinel."""
+    return click.option(
+        "--sentinel",
+        type=read_address,
+        default=None,
+        metavar="HOST:PORT",
+        help="Also show what this sentinel says, which guards the cluster.",
+    )(function)
+
+
 def changing(function: F) -> F:
     """The options of commands that change something."""
     options = [
@@ -254,11 +265,14 @@ def create(nodes: tuple[Address, ...], replicas: int, **options: Any) -> None:
     help="Also look for keys on nodes that do not have their slot.",
 )
 @click.option("--strict", is_flag=True, help="Warnings count as problems.")
+@guarded
 @common
-def check(entry: Address, strays: bool, strict: bool, **options: Any) -> None:
+def check(
+    entry: Address, strays: bool, strict: bool, sentinel: Address | None, **options: Any
+) -> None:
     """Look for everything that may be wrong; exit code 1 if something is."""
     run = Run(options, entry)
-    run(lambda: inspecting.check(run.fleet, strays, strict, run.display))
+    run(lambda: inspecting.check(run.fleet, strays, strict, sentinel, run.display))
 
 
 @cluster.command(epilog=EPILOG)
@@ -294,11 +308,12 @@ def fix(
 
 @cluster.command(epilog=EPILOG)
 @click.argument("entry", type=read_address)
+@guarded
 @common
-def info(entry: Address, **options: Any) -> None:
+def info(entry: Address, sentinel: Address | None, **options: Any) -> None:
     """Keys, slots and replicas of each master."""
     run = Run(options, entry)
-    run(lambda: inspecting.inform(run.fleet, run.display))
+    run(lambda: inspecting.inform(run.fleet, sentinel, run.display))
 
 
 @cluster.command(epilog=EPILOG)

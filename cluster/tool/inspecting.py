@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cluster.tool.connection import ErrorReply, Reply
+from cluster.tool.connection import Address, ErrorReply, Reply
 from cluster.tool.diagnosis import blocking, diagnose
 from cluster.tool.display import Display
 from cluster.tool.errors import Refused, Unreachable
@@ -13,16 +13,25 @@ from cluster.tool.fixing import show_findings
 from cluster.tool.fleet import Fleet
 from cluster.tool.forming import describe_members
 from cluster.tool.picture import Picture
+from cluster.tool.sentinels import Guarded, ask_about, diagnose_sentinel, list_shards
 from cluster.tool.view import SLOTS, NodeLine, format_ranges
 
 SHORTEST_TIMEOUT: Final = 100
 
 
-async def check(fleet: Fleet, strays: bool, strict: bool, display: Display) -> tuple[Any, bool]:
-    """Look for everything that may be wrong; the JSON document, and whether all is well."""
+async def check(
+    fleet: Fleet, strays: bool, strict: bool, sentinel: Address | None, display: Display
+) -> tuple[Any, bool]:
+    """Look for everything that may be wrong; the JSON document, and whether all is well.
+
+    With ``sentinel`` that is asked, too.
+    """
     picture = await fleet.survey()
     show_nodes(picture, display)
     found = diagnose(picture, await fleet.find_strays(picture) if strays else None)
+    guarded = await show_guarded(fleet, sentinel, picture, display)
+    if guarded is not None:
+        found += diagnose_sentinel(guarded, picture)
     show_findings(found, display)
     if picture.agreed():
         display.good("All nodes agree about the slots")
@@ -35,8 +44,21 @@ async def check(fleet: Fleet, strays: bool, strict: bool, display: Display) -> t
         "ok": well,
         "findings": [finding.as_json() for finding in found],
         "nodes": describe_members(picture.in_order()),
+        "sentinel": guarded.as_json() if guarded is not None else None,
     }
     return document, well
+
+
+async def show_guarded(
+    fleet: Fleet, sentinel: Address | None, picture: Picture, display: Display
+) -> Guarded | None:
+    """A table of what a sentinel says, if there is one. Raises Unreachable, Refused."""
+    if sentinel is None:
+        return None
+    guarded = await ask_about(fleet, sentinel, picture)
+    others = f"{guarded.others} others, quorum {guarded.quorum}"
+    display.table(*list_shards(guarded), f"{guarded.name}, by the sentinel {sentinel} ({others})")
+    return guarded
 
 
 def show_nodes(picture: Picture, display: Display) -> None:
@@ -91,8 +113,8 @@ def _describe_absent(line: NodeLine, picture: Picture) -> dict[str, Any]:
     }
 
 
-async def inform(fleet: Fleet, display: Display) -> Any:
-    """Keys, slots and replicas of each master."""
+async def inform(fleet: Fleet, sentinel: Address | None, display: Display) -> Any:
+    """Keys, slots and replicas of each master; and what a sentinel says, if there is one."""
     picture = await fleet.survey()
     masters = picture.masters()
     keys = sum(master.keys for master in masters)
@@ -114,7 +136,13 @@ async def inform(fleet: Fleet, display: Display) -> Any:
     display.table(["master", "keys#", "slots#", "replicas#"], rows)
     average = keys / slots if slots else 0.0
     display.say(f"{keys} keys in {len(masters)} masters, {average:.2f} keys per slot on average")
-    return {"keys": keys, "masters": described, "keys_per_slot": round(average, 2)}
+    guarded = await show_guarded(fleet, sentinel, picture, display)
+    return {
+        "keys": keys,
+        "masters": described,
+        "keys_per_slot": round(average, 2),
+        "sentinel": guarded.as_json() if guarded is not None else None,
+    }
 
 
 async def call_all(

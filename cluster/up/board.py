@@ -83,18 +83,19 @@ def render_rows(rows: Sequence[Row], title: str) -> Table:
         table.add_column(name)
     for name in ("slots", "keys", "ops/s", "lag"):
         table.add_column(name, justify="right")
-    for name in ("state", "which slots"):
+    for name in ("state", "which"):
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     for row in rows:
         indent = "" if row.role != "replica" else "  "
         good = row.state == "ok"
         master = row.role == "master"
+        serves = row.role in ("master", "replica")
         table.add_row(
             f"{indent}{row.address}",
             row.role,
             str(row.slots) if master else "",
-            str(row.keys) if row.role else "",
-            str(row.ops) if row.role else "",
+            str(row.keys) if serves else "",
+            str(row.ops) if serves else "",
             "" if row.lag is None else f"{row.lag} B",
             Text(row.state, style="green" if good else "red"),
             row.which,

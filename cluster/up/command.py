@@ -26,6 +26,16 @@ from cluster.tool.layout import FEWEST_MASTERS
 from cluster.tool.picture import Picture
 from cluster.up.board import Board, EventDisplay
 from cluster.up.processes import Process, start, stop
+from cluster.up.sentinels import (
+    CLUSTER_NAME,
+    CONFIG_NAME,
+    adjust,
+    ask_sentinels,
+    hear_events,
+    prepare,
+    sentinel_addresses,
+    sentinel_home,
+)
 from cluster.up.status import compare, make_rows, parse_info
 from node.files import replace_file
 from node.network import SystemNetwork
@@ -34,8 +44,10 @@ HOST: Final = "127.0.0.1"
 PLAN_NAME: Final = "up.json"
 LOCK_NAME: Final = "up.lock"
 BUS_DISTANCE: Final = 10000
-OWN_NODE: Final = [sys.executable, str(Path(__file__).resolve().parents[2] / "sentrio.py"), "node"]
-"""Not by `-m`: the nodes run in folders of their own, where a checkout is not found."""
+PROGRAM: Final = [sys.executable, str(Path(__file__).resolve().parents[2] / "sentrio.py")]
+"""Not by `-m`: the processes run in folders of their own, where a checkout is not found."""
+OWN_NODE: Final = [*PROGRAM, "node"]
+OWN_SENTINEL: Final = [*PROGRAM, "sentinel"]
 NODE_TIMEOUT: Final = 5000
 START_LIMIT: Final = 600.0
 """Seconds until all nodes answer; loading much data takes its time."""
@@ -63,6 +75,14 @@ class Shape:
         """Where its nodes listen."""
         count = self.shards * (self.replicas + 1)
         return [Address(HOST, self.port + n) for n in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The sentinels: where they listen, and after how many milliseconds a node is down to them."""
+
+    addresses: Sequence[Address]
+    down_after: int
 
 
 @click.command(
@@ -105,6 +125,22 @@ class Shape:
     metavar="COMMAND",
     help="What starts a node, instead of this program's own (redis-server, say).",
 )
+@click.option(
+    "--sentinels",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="How many sentinels guard it, on the ports 20000 above. With 0, the nodes fail over by "
+    "themselves.",
+)
+@click.option(
+    "--down-after",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="MS",
+    help="How long a node must be silent before the sentinels take it to be down.",
+)
 @click.argument("directives", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def up(
@@ -114,6 +150,8 @@ def up(
     port: int,
     folder: Path,
     node_command: str,
+    sentinels: int,
+    down_after: int,
     directives: tuple[str, ...],
 ) -> None:
     """Run a whole cluster on this machine, until Ctrl-C.
@@ -123,11 +161,14 @@ def up(
     shape = Shape(shards, replicas, port)
     if shape.addresses[-1].port + BUS_DISTANCE > 65535:
         raise click.UsageError("The ports of the bus, 10000 above, would be beyond 65535.")
+    watch = Watch(sentinel_addresses(shape.addresses[0], sentinels), down_after)
+    if sentinels and watch.addresses[-1].port > 65535:
+        raise click.UsageError("The ports of the sentinels, 20000 above, would be beyond 65535.")
     words = shlex.split(node_command) if node_command else OWN_NODE
     board = Board()
     try:
         with claim_folder(folder, shape), board:
-            code = trio.run(run, shape, folder, words, directives, board)
+            code = trio.run(run, shape, watch, folder, words, directives, board)
     except BaseException as raised:
         error = find_failure(raised)
         if not isinstance(error, ToolError):
@@ -167,22 +208,39 @@ def claim_folder(folder: Path, shape: Shape) -> Iterator[None]:
         os.close(lock)
 
 
-def node_words(command: Sequence[str], address: Address, directives: Sequence[str]) -> list[str]:
-    """The command line of one node, which runs in its own folder."""
+def node_words(
+    command: Sequence[str], address: Address, guarded: bool, directives: Sequence[str]
+) -> list[str]:
+    """The command line of one node, which runs in its own folder.
+
+    Where sentinels guard it, its replicas do not take over by themselves.
+    """
     return [
         *command,
         *("--port", str(address.port), "--bind", address.host),
         *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT)),
+        *("--cluster-replica-no-failover", "yes" if guarded else "no"),
         *("--appendonly", "yes"),
         *directives,
     ]
 
 
+def node_home(folder: Path, address: Address) -> Path:
+    """Where a node lives."""
+    return folder.absolute() / str(address.port)
+
+
 async def run(
-    shape: Shape, folder: Path, command: Sequence[str], directives: Sequence[str], board: Board
+    shape: Shape,
+    watch: Watch,
+    folder: Path,
+    command: Sequence[str],
+    directives: Sequence[str],
+    board: Board,
 ) -> int:
     """Start, form, watch, and end everything; the exit code. Raises ToolError."""
     processes: list[Process] = []
+    sentinels: list[Process] = []
     code = EXIT_DONE
     work = trio.CancelScope()
     ending = trio.CancelScope(shield=True)
@@ -191,12 +249,17 @@ async def run(
             nursery.start_soon(_heed, signals, work, ending, board)
             try:
                 with work:
-                    _start_all(shape, folder, command, directives, processes, board)
-                    code = await _attend(shape, processes, board)
+                    for address in shape.addresses:
+                        words = node_words(command, address, bool(watch.addresses), directives)
+                        home = node_home(folder, address)
+                        processes.append(_start(words, home, address, board))
+                    code = await _attend(shape, watch, folder, processes, sentinels, board)
             finally:
                 with ending:
-                    for process in await stop(processes):
-                        board.tell(f"{process.address} did not end, and has been killed")
+                    # The sentinels first, so that they do not take the end for an outage.
+                    for group in (sentinels, processes):
+                        for process in await stop(group):
+                            board.tell(f"{process.address} did not end, and has been killed")
                 if processes:
                     board.tell("All nodes have ended; their data stay")
             nursery.cancel_scope.cancel()
@@ -216,32 +279,63 @@ async def _heed(
             work.cancel()
 
 
-async def _attend(shape: Shape, processes: Sequence[Process], board: Board) -> int:
-    """Form the cluster and watch it; the exit code, should it end by itself."""
-    fleet = Fleet(SystemNetwork(), shape.addresses[0], Credentials(), REPLY_TIMEOUT)
+async def _attend(
+    shape: Shape,
+    watch: Watch,
+    folder: Path,
+    processes: Sequence[Process],
+    sentinels: list[Process],
+    board: Board,
+) -> int:
+    """Form the cluster, have it guarded, and watch it; the exit code, should it end by itself."""
+    network = SystemNetwork()
+    fleet = Fleet(network, shape.addresses[0], Credentials(), REPLY_TIMEOUT)
     try:
         await _await_answers(fleet, processes)
         await _form(fleet, shape, board)
-        return await _watch(fleet, shape, processes, board)
+        await _guard(fleet, shape, watch, folder, sentinels, board)
+        async with trio.open_nursery() as nursery:
+            if sentinels:
+                nursery.start_soon(hear_events, network, sentinels, board.tell)
+            code = await _watch(fleet, shape, processes, sentinels, board)
+            nursery.cancel_scope.cancel()
+        return code
     finally:
         fleet.close()
 
 
-def _start_all(
+def _start(words: Sequence[str], home: Path, address: Address, board: Board) -> Process:
+    try:
+        process = start(words, home, address)
+    except OSError as error:
+        raise Failed(f"{words[0]}: {error.strerror}") from None
+    board.tell(f"{address} started, process {process.pid}, {home}")
+    return process
+
+
+async def _guard(
+    fleet: Fleet,
     shape: Shape,
+    watch: Watch,
     folder: Path,
-    command: Sequence[str],
-    directives: Sequence[str],
-    processes: list[Process],
+    sentinels: list[Process],
     board: Board,
 ) -> None:
-    for address in shape.addresses:
-        home = folder.absolute() / str(address.port)
-        try:
-            processes.append(start(node_words(command, address, directives), home, address))
-        except OSError as error:
-            raise Failed(f"{command[0]}: {error.strerror}") from None
-        board.tell(f"{address} started, process {processes[-1].pid}, {home}")
+    """Start the sentinels, if there are to be any. Raises Failed."""
+    try:
+        prepare(folder, shape.addresses[0], watch.addresses, watch.down_after)
+    except OSError as error:
+        raise Failed(f"{folder}: {error.strerror}") from None
+    for address in watch.addresses:
+        home = sentinel_home(folder, address)
+        words = [*OWN_SENTINEL, str(home / CONFIG_NAME)]
+        sentinels.append(_start(words, home, address, board))
+    await _await_answers(fleet, sentinels)
+    for process in sentinels:
+        await adjust(fleet, process, watch.down_after)
+    if sentinels:
+        place = f"-p {watch.addresses[0].port} SENTINEL CLUSTER {CLUSTER_NAME}"
+        board.tell(f"{len(sentinels)} sentinels guard it: redis-cli {place}")
 
 
 async def _await_answers(fleet: Fleet, processes: Sequence[Process]) -> None:
@@ -280,11 +374,17 @@ async def _form(fleet: Fleet, shape: Shape, board: Board) -> None:
     board.tell(f"Connect with: redis-cli -c -p {shape.port}")
 
 
-async def _watch(fleet: Fleet, shape: Shape, processes: Sequence[Process], board: Board) -> int:
+async def _watch(
+    fleet: Fleet,
+    shape: Shape,
+    processes: Sequence[Process],
+    sentinels: Sequence[Process],
+    board: Board,
+) -> int:
     """Show how the nodes are, until none is left; the exit code then."""
     first = True
     while True:
-        for process in processes:
+        for process in (*processes, *sentinels):
             if process.look():
                 verb = "has been" if process.ended.startswith("killed") else "has"
                 board.tell(f"{process.address} {verb} {process.ended}; it is not started again")
@@ -296,6 +396,7 @@ async def _watch(fleet: Fleet, shape: Shape, processes: Sequence[Process], board
         picture, infos = await _ask(fleet)
         ended = {process.address: process.ended for process in processes if process.ended}
         rows = make_rows(picture, infos, ended, alive)
+        rows += await ask_sentinels(fleet, sentinels)
         before = board.rows
         board.show(rows, f"{shape}; Ctrl-C ends all")
         if not first:

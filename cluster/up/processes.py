@@ -1,4 +1,4 @@
-"""The nodes' processes: started once, watched, and ended together.
+"""The processes of nodes and sentinels: started once, watched, and ended together.
 
 Each has a folder of its own and a process group of its own, so that Ctrl-C on the terminal ends
 this command first, which then ends them in good order. Should it be killed itself, the kernel ends
@@ -31,7 +31,10 @@ _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass(slots=True)
 class Process:
-    """A node: where it listens and lives. ``ended`` tells how it has ended; empty: it has not."""
+    """A node or sentinel: where it listens and lives.
+
+    ``ended`` tells how it has ended; empty: it has not.
+    """
 
     address: Address
     folder: Path
@@ -67,7 +70,7 @@ def describe_end(code: int) -> str:
 
 
 def start(command: Sequence[str], folder: Path, address: Address) -> Process:
-    """Start a node there. Raises OSError."""
+    """Start a program there. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG_NAME).open("ab") as log:
         handle = subprocess.Popen(

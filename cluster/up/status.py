@@ -1,4 +1,4 @@
-"""How the nodes are: rows of a table, and what has changed between two of them."""
+"""How nodes and sentinels are: rows of a table, and what has changed between two of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ LINK_DOWN = "no link to its master"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One node. ``lag`` is how many bytes of its master's stream a replica has not yet."""
+    """One node, or a sentinel.
+
+    ``lag`` is how many bytes of its master's stream a replica has not yet.
+    """
 
     address: Address
     role: str = ""
@@ -88,7 +91,7 @@ def compare(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
     for row in after:
         was = old.get(row.address)
         if was is None:
-            if row.role:
+            if row.role and row.role != "sentinel":
                 events.append(f"{row.address} is a member now: {_describe(row)}")
             continue
         # How a process has ended is told by who watches it.

@@ -40,6 +40,8 @@ class Information(Component):
         self.run_id = _random_id(server)
         self.mode = "standalone"
         self.cluster_enabled = False
+        # The sections that a sentinel offers (lower case); None: all that components bring.
+        self.offered: frozenset[str] | None = None
         self.count_cluster_links: Callable[[], int] = int
         self._processed = 0
         self._executed = True  # anything since that was counted
@@ -106,13 +108,17 @@ class Information(Component):
         wanted = [name.lower().decode("latin-1") for name in argv[1:]]
         if "module_list" in wanted:
             wanted.append("modules")
-        return Verbatim(self.render(wanted))
+        text = self.render(wanted)
+        # A sentinel of Redis answers with plain bulk strings.
+        return Verbatim(text) if self.offered is None else text
 
     def render(self, wanted: Sequence[str]) -> bytes:
         """The text of INFO for the named sections (lower case)."""
         sections = [
             section for component in self.engine.components for section in component.sections()
         ]
+        if self.offered is not None:
+            sections = [section for section in sections if section.name.lower() in self.offered]
         return render(sections, wanted)
 
     # The sections.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import random
@@ -12,19 +13,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from redis.cluster import RedisCluster
 
 from tests.conftest import require_oracle
-from tests.replicas import wait_until
+from tests.guarded import fields_of
+from tests.replicas import info, wait_until
 from tests.servers import LOWEST_PORT, environment, is_free, node_command
+from tests.wire import Client
 
 KINDS = os.environ.get("SENTRIO_CLUSTER_KINDS", "redis").split(",")
 LIMIT = 90.0
 NODES = 6
-FAR = 10_000  # between a node's ports for clients and for the bus
+FAR = 10_000  # between a node's ports for clients and for the bus, and a sentinel's
+SENTINELS = 3
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -34,11 +39,12 @@ def command(request: pytest.FixtureRequest) -> str:
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports that are free, as are those of their buses."""
+    """The first of so many ports that are free, as are those of buses and sentinels."""
     for _ in range(100):
-        first = random.randrange(11000, LOWEST_PORT - FAR - count)
-        with_buses = [first + n + far for n in range(count) for far in (0, FAR)]
-        if all(is_free(port) for port in with_buses):
+        # Away from the ports of other tests, which may run beside this one.
+        first = random.randrange(10500, LOWEST_PORT - FAR - count)
+        all_ports = [first + n + far for n in range(count) for far in (0, FAR, 2 * FAR)]
+        if all(is_free(port) for port in all_ports):
             return first
     raise RuntimeError("no free ports")
 
@@ -95,8 +101,9 @@ def up(command: str, port: int, folder: Path, *words: str) -> Iterator[Up]:
 
 
 def listeners(port: int) -> list[psutil.Process]:
-    """The processes of the nodes on these ports."""
+    """The processes of the nodes and sentinels on these ports, those of the nodes first."""
     found = []
+    sentinels = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
         if process.info["status"] == psutil.STATUS_ZOMBIE or "up" in words:
@@ -106,27 +113,73 @@ def listeners(port: int) -> list[psutil.Process]:
             f"--port {port + n} " in f"{text} " or f":{port + n} " in text for n in range(NODES)
         ):
             found.append(process)
-    return found
+        elif any(f"sentinel-{port + 20000 + n}/sentinel.conf" in text for n in range(NODES)):
+            sentinels.append(process)
+    return found + sentinels
+
+
+def listener(port: int) -> psutil.Process:
+    """The process of the node on that port."""
+    return next(p for p in listeners(port) if f"{port}" in " ".join(p.cmdline()))
+
+
+def has_log(port: int) -> bool:
+    """Whether a node is done with the beginning of its append-only file."""
+    with Client(("127.0.0.1", port)) as client:
+        fields = info(client, "persistence")
+    return fields["aof_enabled"] == "1" and fields["aof_rewrite_in_progress"] == "0"
+
+
+def tool(*words: str) -> Any:
+    """What a command of `sentrio cluster` says."""
+    command = [sys.executable, "-m", "sentrio", "cluster", *words]
+    done = subprocess.run(command, capture_output=True, env=environment(), check=True)
+    return json.loads(done.stdout)
+
+
+def await_sentinels(port: int) -> None:
+    """Until all sentinels know each other and all shards."""
+
+    def know_each_other() -> bool:
+        for n in range(SENTINELS):
+            with Client(("127.0.0.1", port + 20000 + n)) as client:
+                reply = client("SENTINEL", "CLUSTERS")
+                assert isinstance(reply, list)
+                known = fields_of(reply[0])
+            if (known["num-shards"], known["num-other-sentinels"]) != (3, SENTINELS - 1):
+                return False
+        return True
+
+    wait_until(know_each_other, "sentinels that know each other", LIMIT)
 
 
 def test_it_comes_stays_and_goes(command: str, tmp_path: Path) -> None:
     port = free_ports(NODES)
     folder = tmp_path / "cluster"
     with up(command, port, folder) as first:
-        first.wait_for("Connect with")
+        first.wait_for("3 sentinels guard it")
+        assert "Connect with" in first.output
         assert "All 16384 slots are covered by 3 masters" in first.output
-        assert len(listeners(port)) == NODES
+        assert len(listeners(port)) == NODES + SENTINELS
         with RedisCluster("127.0.0.1", port) as db:
             for n in range(50):
                 db.set(f"key:{n}", n)
         with up(command, port, folder) as second:
             assert second.process.wait(LIMIT) == 4
             assert "in use by another" in second.output
-        # Whoever kills a node has meant it.
-        victim = listeners(port)[-1]
-        victim.kill()
+        await_sentinels(port)
+        # Whoever kills a node has meant it; the sentinels replace it.
+        listener(port).kill()
         first.wait_for("killed by SIGKILL; it is not started again")
-        assert len(listeners(port)) == NODES - 1
+        first.wait_for("Sentinels: +switch-master sentrio/")
+        assert len(listeners(port)) == NODES + SENTINELS - 1
+        told = tool("check", f"{port + 1}", "--sentinel", f"{port + 20000}", "--json")
+        names = {shard["master"]["id"] for shard in told["sentinel"]["shards"]}
+        masters = {node["id"] for node in told["nodes"] if node["role"] == "master"}
+        assert names == masters
+        assert told["ok"]
+        shown = tool("info", f"{port + 1}", "--sentinel", f"{port + 20001}", "--json")
+        assert shown["sentinel"]["other_sentinels"] == SENTINELS - 1
         assert first.end() == 0
         assert "All nodes have ended" in first.output
         assert all(line[2] == ":" for line in first.output.splitlines())  # lines of events alone
@@ -134,8 +187,9 @@ def test_it_comes_stays_and_goes(command: str, tmp_path: Path) -> None:
     with up(command, port, folder, "--shards", "4") as other:
         assert other.process.wait(LIMIT) == 4
         assert f"--shards 3 --replicas 1 --port {port}" in other.output
-    with up(command, port, folder) as again:
+    with up(command, port, folder, "--sentinels", "0") as again:
         again.wait_for("Connect with")
+        assert "Sentinel" not in again.output
         assert "The cluster of 6 nodes is resumed" in again.output
         with RedisCluster("127.0.0.1", port) as db:
             assert [db.get(f"key:{n}") for n in range(50)] == [b"%d" % n for n in range(50)]
@@ -148,7 +202,9 @@ def test_nothing_is_left_when_it_is_killed(command: str, tmp_path: Path) -> None
         pytest.skip("needs prctl")
     port = free_ports(NODES)
     with up(command, port, tmp_path / "cluster") as run:
-        run.wait_for(" started, process", NODES)
+        run.wait_for(" started, process", NODES + SENTINELS)
+        # redis-server does not heed SIGTERM while it writes its first append-only file.
+        wait_until(lambda: all(has_log(port + n) for n in range(NODES)), "their logs", LIMIT)
         run.process.kill()
         run.process.wait()
         wait_until(lambda: not listeners(port), "their end", LIMIT)

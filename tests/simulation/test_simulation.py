@@ -10,6 +10,9 @@ import pytest
 
 from node.replication.acknowledgements import Acknowledgements
 from node.replication.history import History
+from sentinel import selection
+from sentinel.election import Election
+from sentinel.state import Master, Replica
 from tests.installation import ROOT
 from tests.simulation.trace import Broken
 from tests.simulation.worlds import WORLDS
@@ -21,7 +24,7 @@ at = 0 if os.environ.get("SENTRIO_TEST_CHECKOUT") == "1" else len(sys.path)
 sys.path.insert(at, os.environ["SIMULATION_ROOT"])
 runpy.run_module("tests.simulation", run_name="__main__", alter_sys=True)
 """
-SEEDS = {"cluster": 150, "replication": 250}
+SEEDS = {"cluster": 150, "guarded": 20, "replication": 250, "sentinel": 40}
 MOST_SEEDS = 60
 MOST_PARTS = 4  # processes that share the seeds
 
@@ -76,19 +79,38 @@ def _count_sent(acknowledgements: Acknowledgements, position: int) -> int:
     return sum(replica.streaming and replica.position >= position for replica in replicas)
 
 
-def run_replication_until(last: int) -> None:
+def _vote_for_all(election: Election, master: Master, epoch: int, run_id: str) -> None:
+    """A vote for whoever asks."""
+    machine = election._machine
+    machine.learn_epoch(master, epoch)
+    master.leader = run_id
+    master.leader_epoch = epoch
+    machine.save()
+
+
+def _rank_by_id(replica: Replica) -> tuple[int, str]:
+    """A choice that does not ask who has more of the data."""
+    return replica.priority, replica.run_id
+
+
+def run_until_broken(world: str) -> None:
     """Run one seed after the other, until one breaks."""
-    for seed in range(1, last):
-        WORLDS["replication"](seed, None)
+    for seed in range(1, MOST_SEEDS):
+        WORLDS[world](seed, None)
 
 
 @pytest.mark.parametrize(
-    ("part", "method", "lie"),
-    [(History, "fork", _keep_id), (Acknowledgements, "_count", _count_sent)],
+    ("world", "part", "method", "lie"),
+    [
+        ("replication", History, "fork", _keep_id),
+        ("replication", Acknowledgements, "_count", _count_sent),
+        ("sentinel", Election, "vote", _vote_for_all),
+        ("sentinel", selection, "_rank", _rank_by_id),
+    ],
 )
 def test_a_lie_is_found(
-    monkeypatch: pytest.MonkeyPatch, part: type, method: str, lie: object
+    monkeypatch: pytest.MonkeyPatch, world: str, part: object, method: str, lie: object
 ) -> None:
     monkeypatch.setattr(part, method, lie)
     with pytest.raises(Broken):
-        run_replication_until(MOST_SEEDS)
+        run_until_broken(world)

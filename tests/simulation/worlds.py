@@ -11,9 +11,16 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from tests.simulation.cluster import run_cluster
+from tests.simulation.guarded import run_guarded
 from tests.simulation.replication import run_replication
+from tests.simulation.sentinel import run_sentinel
 from tests.simulation.trace import Trace
 
 World = Callable[[int, TextIO | None], tuple[Trace, dict[str, int]]]
 
-WORLDS: Final[dict[str, World]] = {"cluster": run_cluster, "replication": run_replication}
+WORLDS: Final[dict[str, World]] = {
+    "cluster": run_cluster,
+    "guarded": run_guarded,
+    "replication": run_replication,
+    "sentinel": run_sentinel,
+}

@@ -69,16 +69,56 @@ def test_log_file_that_cannot_be_opened(tmp_path: Path) -> None:
 def read(path: Path, content: str) -> None:
     path.write_text(content)
     log = Log(StoppedClock(), path=str(path.with_suffix(".log")))
-    sentrio.read_configuration(make_config(), [str(path)], log)
+    sentrio.read_configuration(make_config(), [str(path)], log, sentrio.refuse_statement)
+
+
+def test_a_sentinel_needs_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    result = run("sentinel")
+    assert result.exit_code == 1
+    assert "Sentinel needs config file on disk to save state. Exiting..." in capfd.readouterr().out
+    result = run("sentinel", str(tmp_path / "missing"))
+    assert result.exit_code == 1
+    assert "Fatal error, can't open config file" in capfd.readouterr().out
+
+
+def test_a_sentinels_bad_statement(tmp_path: Path) -> None:
+    path = tmp_path / "sentinel.conf"
+    path.write_text("port 0\nsentinel monitor m 127.0.0.1 1\n")
+    result = run("sentinel", str(path))
+    assert result.exit_code == 1
+    assert f"at line 2\n>>> 'sentinel monitor m 127.0.0.1 1'\nIn {path}\n" in result.stderr
+    assert "Unrecognized sentinel configuration statement." in result.stderr
+    path.write_text("sentinel")
+    result = run("sentinel", str(path), "--sentinel", "quorum", "m", "1")
+    assert result.exit_code == 1
+    assert '>>> \'sentinel "quorum" "m" "1"\'\nIn command line' in result.stderr
+
+
+def test_a_sentinels_version_and_help() -> None:
+    assert re.match(r"Sentrio sentinel v=\S+ redis_version=7\.2\.4 ", run("sentinel", "-v").stdout)
+    assert run("sentinel", "--help").stdout.startswith("Usage: sentrio sentinel /path/to/")
 
 
 def test_unrestricted_default_user_is_let_through(tmp_path: Path) -> None:
     read(tmp_path / "conf", "user default on nopass sanitize-payload ~* &* +@all")
 
 
+SECRET = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+
+
+def test_default_user_with_the_password_that_is_required(tmp_path: Path) -> None:
+    user = f"user default on #{SECRET} ~* &* +@all"
+    read(tmp_path / "conf", f"{user}\nrequirepass secret")
+    for other in ("requirepass other", "hz 20"):
+        with pytest.raises(ConfigFileError, match="is not that of requirepass") as caught:
+            read(tmp_path / "conf", f"{other}\n{user}")
+        assert caught.value.number == 2
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
+        (f"user default on nopass #{SECRET} ~* &* +@all", "Error in user declaration: ACL users"),
         ("user eve on nopass ~* &* +@all", "Error in user declaration: ACL users are not"),
         ("user default on nopass ~* &* -@all", "Error in user declaration: ACL users are not"),
         ("user default on >secret ~* &* +@all", "Error in user declaration: ACL users are not"),

@@ -90,6 +90,17 @@ def test_unreadable_lines_become_comments(config: Config) -> None:
     ]
 
 
+def test_the_line_of_the_default_user_follows_the_password(config: Config) -> None:
+    before = "user default on nopass sanitize-payload ~* &* +@all"
+    config.set([("requirepass", "a b")])
+    # As redis-server writes it.
+    digest = "c8687a08aa5d6ed2044328fa6a697ab8e96dc34291e8c2034ae8c38e6fcc6d65"
+    lines = rewritten(config, before)
+    assert lines[0] == f"user default on #{digest} ~* &* +@all"
+    config.set([("requirepass", "")])
+    assert rewritten(config, lines[0])[0] == "user default on nopass ~* &* +@all"
+
+
 def test_rewriting_twice_changes_nothing(config: Config) -> None:
     before = b"# x\nport 1\n\n"
     config.read_text(before, "test")

@@ -65,6 +65,11 @@ def test_events() -> None:
         "127.0.0.1:7001 has 4 slots now, 10 before",
         "127.0.0.1:7002 is a replica of 127.0.0.1:7003 now",
     ]
+    sentinel = Row(THREE, "sentinel", which="guards 3 shards")
+    assert compare(before, [*before, sentinel]) == []
+    assert compare([sentinel], [replace(sentinel, role="", state=UNREACHABLE)]) == [
+        "127.0.0.1:7003: unreachable"
+    ]
     assert compare(before, [replace(before[0], state="cluster is fail"), before[1]]) == [
         "127.0.0.1:7001: cluster is fail"
     ]
@@ -124,6 +129,12 @@ def test_a_folder_is_one_cluster_s(tmp_path: Path) -> None:
 
 
 def test_directives_of_the_command_line_win() -> None:
-    words = node_words(["node"], ONE, ["--appendonly", "no"])
+    words = node_words(["node"], ONE, True, ["--appendonly", "no"])
     assert words[:3] == ["node", "--port", "7001"]
     assert words[-2:] == ["--appendonly", "no"]
+
+
+def test_whether_replicas_take_over_by_themselves() -> None:
+    for guarded, value in ((True, "yes"), (False, "no")):
+        words = node_words(["node"], ONE, guarded, [])
+        assert words[words.index("--cluster-replica-no-failover") + 1] == value

@@ -1,0 +1,61 @@
+"""Which replica is to be the master: the one that works, is wanted, and has most of the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sentinel.state import O_DOWN, S_DOWN, Master, Replica
+
+if TYPE_CHECKING:
+    from sentinel.machine import Settings
+
+VALID_PINGS: Final = 5
+VALID_INFORMATION: Final = 3
+LONGEST_DISCONNECTION: Final = 10  # down-after times
+
+LAST_RUN_ID: Final = "~"  # sorts after all
+
+
+def select_replica(master: Master, settings: Settings, now: int) -> Replica | None:
+    """The best replica, None if there is none that is good (``sentinelSelectSlave``).
+
+    By priority (the least, but 0 is never chosen), then by offset, then by run id.
+    """
+    good = [replica for replica in master.replicas.values() if is_good(replica, settings, now)]
+    return min(good, key=_rank, default=None)
+
+
+def _rank(replica: Replica) -> tuple[int, int, str]:
+    return replica.priority, -replica.offset, replica.run_id.lower() or LAST_RUN_ID
+
+
+def is_reachable(replica: Replica, settings: Settings, now: int) -> bool:
+    """Whether it works and may be a master, whatever data it has."""
+    link = replica.link
+    return (
+        not replica.has(S_DOWN | O_DOWN)
+        and link.commands_open
+        and now - link.last_available <= settings.ping_period * VALID_PINGS
+        and replica.priority != 0
+    )
+
+
+def is_good(replica: Replica, settings: Settings, now: int) -> bool:
+    """Whether it could be promoted: reachable, known well enough, not too far behind."""
+    master = replica.master
+    if not is_reachable(replica, settings, now) or not replica.info_refreshed:
+        return False
+    if master.has(S_DOWN):
+        validity = settings.ping_period * VALID_PINGS
+    else:
+        validity = settings.info_period * VALID_INFORMATION
+    if now - replica.info_refreshed > validity:
+        return False
+    longest = master.down_after * LONGEST_DISCONNECTION
+    if master.has(S_DOWN):
+        since = master.s_down_since
+        if master.role_reported == "slave":
+            # It counts as down only since some time after that; but nobody could follow it.
+            since = min(since, master.role_reported_since)
+        longest += now - since
+    return replica.master_link_down_time <= longest
