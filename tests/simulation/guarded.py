@@ -270,7 +270,7 @@ class GuardedWorld:
             state = member.peer.machine.state
             state.myself.config_epoch = state.current_epoch = i + 1
             begin, end = SLOTS * i // shards, SLOTS * (i + 1) // shards
-            state.move_all((1 << end) - (1 << begin), state.myself)
+            state.move((1 << end) - (1 << begin), state.myself)
             member.peer.machine.save()
         first = self.members[0].peer
         for member in self.members[1:]:
