@@ -10,7 +10,8 @@ from tests.servers import environment
 # A Python that has lost what only Linux has, once the libraries, which know about that, are loaded.
 PROGRAM = """
 import errno, importlib, os, pkgutil, resource, select, signal, socket, sys, tempfile
-import click, crcmod.predefined, hiredis, rich.console, rich.table, sortedcontainers, trio
+import click, crcmod.predefined, h11, hiredis, prometheus_client, rich.console, rich.table
+import sortedcontainers, trio
 
 GONE = {
     os: ("fdatasync", "memfd_create", "eventfd", "splice", "pipe2", "posix_fadvise", "pidfd_open",
