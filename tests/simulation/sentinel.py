@@ -245,10 +245,9 @@ class SentinelWorld:
         down = int(facts.get("master_link_down_since_seconds", 0)) * 1000
         longest = 10 * self.down_after
         if master.has(S_DOWN):
-            since = master.s_down_since
+            longest += sentinel.machine.now - master.s_down_since
             if master.role_reported == "slave":
-                since = min(since, master.role_reported_since)
-            longest += sentinel.machine.now - since
+                longest = down  # nobody can follow a master that is none
         if down > longest:
             return None
         offset = self._last(sentinel, replica, facts, "slave_repl_offset")
