@@ -238,6 +238,12 @@ class Failover:
                     machine.tell("notice", "+slave-reconf-sent-be", replica)
                     replica.flags |= RECONF_SENT
 
+    def end(self, master: Master) -> None:
+        """End it now, with the new master, whatever the other replicas do."""
+        self._machine.tell("warning", "+failover-end", master)
+        self._enter(master, UPDATE_CONFIG)
+        self.finish(master)
+
     def finish(self, master: Master) -> None:
         """Guard the new master, if the failover has come so far.
 

@@ -386,6 +386,9 @@ class Machine:
         count = 0
         for master in self.state.masters.values():
             if matches(pattern.encode(), master.name.encode(), nocase=True):
+                if not master.current_address.is_same(master.address):
+                    # The new master has been told of already, with its epoch.
+                    self.failover.end(master)
                 for peer in list(master.peers.values()):
                     self.discovery.forget_peer(peer)
                 self.configuration.forget(master)

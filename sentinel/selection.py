@@ -51,11 +51,11 @@ def is_good(replica: Replica, settings: Settings, now: int) -> bool:
         validity = settings.info_period * VALID_INFORMATION
     if now - replica.info_refreshed > validity:
         return False
+    if master.has(S_DOWN) and master.role_reported == "slave":
+        # Nobody could follow it since it is none, however long that is; with Redis's sentinels
+        # servers that follow each other in a circle stay without a master.
+        return True
     longest = master.down_after * LONGEST_DISCONNECTION
     if master.has(S_DOWN):
-        since = master.s_down_since
-        if master.role_reported == "slave":
-            # It counts as down only since some time after that; but nobody could follow it.
-            since = min(since, master.role_reported_since)
-        longest += now - since
+        longest += now - master.s_down_since
     return replica.master_link_down_time <= longest

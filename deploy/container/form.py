@@ -198,7 +198,8 @@ def run_tool(*words: str) -> None:
 
 def grow(nodes: Sequence[Node], members: Sequence[Node], replicas: int) -> None:
     """Let those of ``nodes`` join that are not among ``members``. Raises Trouble, OSError."""
-    entry = members[0].text
+    # CLUSTER MEET takes no names.
+    entry = "{}:{}".format(*members[0].address)
     masters = sum("master" in node.look()[node.id].flags for node in members)
     wanted = len(nodes) // (replicas + 1)
     grown = False

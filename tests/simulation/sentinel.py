@@ -69,6 +69,7 @@ class SentinelWorld:
         self.quorum = 2
         self.counts: dict[str, int] = {}
         self._steps = 0
+        self._moves = 0  # of sentinels to another address
         # By master and epoch.
         self.leaders: dict[tuple[str, int], str] = {}
         self.configurations: dict[tuple[str, int], str] = {}
@@ -104,8 +105,9 @@ class SentinelWorld:
                 self.servers[ip] = server
                 self.wires.hosts[ip, PORT] = server
                 group.append(server)
-            if all(server.priority == 0 for server in group[1:]):
-                group[1].priority = 100
+            # Two at least that may be masters: each could be the last one that knows nobody else.
+            for server in group[:2]:
+                server.priority = server.priority or 100
             self.groups[name] = group
             for server in group:
                 server.start()
@@ -243,10 +245,9 @@ class SentinelWorld:
         down = int(facts.get("master_link_down_since_seconds", 0)) * 1000
         longest = 10 * self.down_after
         if master.has(S_DOWN):
-            since = master.s_down_since
+            longest += sentinel.machine.now - master.s_down_since
             if master.role_reported == "slave":
-                since = min(since, master.role_reported_since)
-            longest += sentinel.machine.now - since
+                longest = down  # nobody can follow a master that is none
         if down > longest:
             return None
         offset = self._last(sentinel, replica, facts, "slave_repl_offset")
@@ -327,8 +328,18 @@ class SentinelWorld:
 
     def _revive(self, host: Server | Sentinel) -> None:
         if not host.alive:
+            if isinstance(host, Sentinel) and self.draw.random() < 0.1:
+                self._move(host)
             self.trace.note(host.ip, "comes back")
             host.start()
+
+    def _move(self, sentinel: Sentinel) -> None:
+        """It comes back with another address, as from a new container."""
+        del self.wires.hosts[sentinel.ip, sentinel.port]
+        self._moves += 1
+        self.trace.note(sentinel.ip, f"is 10.9.0.{self._moves} from now on")
+        sentinel.ip = f"10.9.0.{self._moves}"
+        self.wires.hosts[sentinel.ip, sentinel.port] = sentinel
 
     def _crash_group(self) -> str | None:
         """Several servers of a master at once."""
@@ -441,14 +452,25 @@ class SentinelWorld:
         return server.ip
 
     def _force(self) -> str | None:
+        """SENTINEL FAILOVER; now and then two operators have the same idea."""
+        name = self.draw.choice(list(self.groups))
+        told = []
+        for sentinel in self.draw.sample(self.sentinels, self.draw.choice([1, 1, 2])):
+            if sentinel.alive and not sentinel.paused:
+                try:
+                    sentinel.fail_over(name)
+                    told.append(sentinel.ip)
+                except Refused as refused:
+                    told.append(f"{sentinel.ip} ({refused})")
+        return f"{name} by {' and '.join(told)}" if told else None
+
+    def _forget(self) -> str | None:
+        """SENTINEL RESET; only where the quorum sees to it that majorities stay what they are."""
         sentinel = self.draw.choice(self.sentinels)
         name = self.draw.choice(list(self.groups))
-        if not sentinel.alive or sentinel.paused:
+        if not sentinel.alive or sentinel.paused or self.quorum <= len(self.sentinels) // 2:
             return None
-        try:
-            sentinel.fail_over(name)
-        except Refused as refused:
-            return f"{sentinel.ip} {name}: {refused}"
+        sentinel.reset(name)
         return f"{sentinel.ip} {name}"
 
     def _meddle(self) -> str | None:
@@ -484,6 +506,7 @@ class SentinelWorld:
             ("jump", draw.choice([0.0, 1.0]), self._jump),
             ("busy", 1.0, self._make_busy),
             ("force", draw.choice([0.0, 1.0]), self._force),
+            ("forget", draw.choice([0.0, 0.5]), self._forget),
             ("meddle", draw.choice([0.0, 0.5]), self._meddle),
             ("slow down", 0.5, self._slow_down),
         ]

@@ -323,6 +323,11 @@ class Sentinel(Host, Outside):
         self.machine.force_failover(name, self.now())
         self._settle()
 
+    def reset(self, name: str) -> None:
+        """SENTINEL RESET."""
+        self.machine.reset(name, self.now())
+        self._settle()
+
     def jump(self, milliseconds: float) -> None:
         """Its clock is moved."""
         self.skew += milliseconds

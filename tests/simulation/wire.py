@@ -97,7 +97,8 @@ class Wire:
     def close(self) -> None:
         """The near end lets go of it."""
         self.near_open = False
-        self.network.carry(self, self.forth, END)
+        if self.far is not None:
+            self.network.carry(self, self.forth, END)
 
     def kill(self) -> None:
         """The far end lets go of it."""

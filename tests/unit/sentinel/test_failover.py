@@ -157,6 +157,18 @@ def test_a_replica_that_is_down_or_silent_is_not_chosen() -> None:
     assert select_replica(stage.master, settings, stage.now) is None
 
 
+def test_a_master_that_follows_its_replica_makes_none_too_old() -> None:
+    stage = Stage(1001, quorum=9)
+    stage.infos[MASTER] = replica_info(MASTER, 1001, down=100)
+    stage.infos[1001] = replica_info(1001, down=100)
+    stage.run(11_000)
+    assert select_replica(stage.master, stage.machine.settings, stage.now) is None
+    stage.run(25_000)
+    assert stage.master.has(S_DOWN)
+    chosen = select_replica(stage.master, stage.machine.settings, stage.now)
+    assert chosen is stage.replica(1001)
+
+
 def test_what_the_replicas_say_after_their_masters_loss_decides() -> None:
     stage = Stage(1001, 1002)
     # Since the last INFO, 1002 has got ahead.
@@ -320,6 +332,16 @@ def test_a_newer_configuration_leads_back_to_the_old_master() -> None:
     assert stage.master.address.port == stage.master.current_address.port == MASTER
     assert set(stage.master.replicas) == {f"{IP}:1001", f"{IP}:1002"}
     assert stage.master.failover_state == NONE
+
+
+def test_a_reset_does_not_forget_who_is_the_master_by_now() -> None:
+    stage = Stage(1001, 1002)
+    promote(stage, 1001)
+    stage.machine.reset("*", stage.now)
+    assert stage.names_of_events()[-1] == "+reset-master"
+    assert stage.master.address.port == 1001
+    assert stage.master.config_epoch == 1
+    assert not stage.master.replicas
 
 
 # By hand.
