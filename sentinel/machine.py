@@ -189,7 +189,7 @@ class Machine:
         self.unsaved = False  # see rule 1; the outside clears it when it has taken the state's text
         self.tilt = False
         self.tilt_since = 0
-        # The last tick came late: what has been received meanwhile may not have been told yet.
+        # This sentinel was held up: what has been received meanwhile may not have been told yet.
         self.stalled = False
         # SENTINEL SIMULATE-FAILURE: end at these points of a failover that this sentinel leads.
         self.crash_after_election = False
@@ -210,9 +210,8 @@ class Machine:
 
     def tick(self, now: int) -> None:
         """The deadline has come, or something may have changed (``sentinelTimer``)."""
-        due = self.deadline
+        self.stalled = False
         self._enter(now)
-        self.stalled = 0 < due < now - STALL
         self.deadline = now + (AFTER_STALL if self.stalled else TICK)
         self._ticked = now
         self.guard.tick()
@@ -240,6 +239,8 @@ class Machine:
             self.now = now
             self._tilt()
         self.now = now
+        if 0 < self.deadline < now - STALL:
+            self.stalled = True
         if self.tilt and now - self.tilt_since >= self.settings.tilt_period:
             self.tilt = False
             self.outside.tell("warning", "-tilt", None, "#tilt mode exited")

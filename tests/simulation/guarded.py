@@ -6,8 +6,9 @@ but operators and sentinels promotes a replica. The sentinels are those of their
 What must hold after each step:
 
 - In an epoch of the sentinels there is one leader for a master at most, and one replica at most is
-  told to take its place.
+  told to take its place (SENTINEL FAILOVER is an operator's word, and asks for no votes).
 - A sentinel votes once in an epoch for each master.
+- No replica is told to take what the sentinel knows to be another master's by now.
 - What a node knows is consistent in itself.
 
 Once nothing fails any more, within a few minutes: every slot has one owner, who lives, for all
@@ -28,7 +29,14 @@ from cluster.slots import SLOTS
 from cluster.state import slot_bits
 from node.resp import Error, Reply
 from sentinel.machine import TICK, Refused, Request
-from sentinel.state import FAILOVER_IN_PROGRESS, S_DOWN, Instance, Master, Replica
+from sentinel.state import (
+    FAILOVER_IN_PROGRESS,
+    FORCE_FAILOVER,
+    S_DOWN,
+    Instance,
+    Master,
+    Replica,
+)
 from tests.simulation.bus import FIRST_BUS_PORT, Bus, SimulatedLink
 from tests.simulation.peer import Peer
 from tests.simulation.schedule import Deed, Schedule
@@ -360,6 +368,10 @@ class GuardedWorld:
             assert isinstance(replica, Replica)
             master = replica.master
             self.count("told to take over")
+            if request.argv[-1].upper() == b"TAKEOVER":
+                self._judge_takeover(sentinel, replica)
+            if master.has(FORCE_FAILOVER):
+                return  # an operator has asked for it, and nobody for votes
             key = (master.node_id, master.failover_epoch)
             before = self.chosen.setdefault(key, replica.node_id)
             if before != replica.node_id:
@@ -369,6 +381,21 @@ class GuardedWorld:
             assert isinstance(master, Master)
             self._vote(sentinel, master, int(request.argv[4]), sentinel.my_id)
 
+    def _judge_takeover(self, sentinel: Sentinel, replica: Replica) -> None:
+        """Whether the replica would take what another master has, as far as the sentinel knows."""
+        cluster = replica.master.cluster
+        assert cluster is not None
+        state = self._peer(replica.node_id).machine.state
+        old = state.myself.master
+        if old is None:
+            return
+        taken = slot_bits(old.slots)
+        for node_id, view in cluster.views.items():
+            own = view.own
+            if node_id != old.name and own.is_master and own.epoch > old.config_epoch:
+                if own.slots & taken:
+                    raise Broken(f"{sentinel.ip} lets {replica.name} take slots of {node_id[:8]}")
+
     def note_event(
         self, sentinel: Sentinel, event: str, instance: Instance | None, text: str
     ) -> None:
@@ -376,7 +403,7 @@ class GuardedWorld:
         self.trace.note(sentinel.ip, f"{event} {text}")
         self.count(event)
         if event == "+elected-leader" and isinstance(instance, Master):
-            if instance.leader == sentinel.my_id:
+            if not instance.has(FORCE_FAILOVER):
                 key = (instance.node_id, instance.failover_epoch)
                 if self.leaders.setdefault(key, sentinel.my_id) != sentinel.my_id:
                     raise Broken(f"two leaders for {instance.name} in epoch {key[1]}")
@@ -474,6 +501,20 @@ class GuardedWorld:
 
         self._later(self.draw.choice([1.0, 5.0, 12.0]), heal)
         return ", ".join(sorted(f"{host.ip}:{host.port}" for host in inside))
+
+    def _cut_bus(self) -> str | None:
+        """A node gossips with some others no more; its clients do not notice."""
+        member = self.draw.choice(self.members)
+        others = [other for other in self.members if other is not member]
+        missed = self.draw.sample(others, self.draw.randrange(1, len(others) + 1))
+        pairs = {frozenset((member.peer.port, other.peer.port)) for other in missed}
+        self.bus.cut |= pairs
+
+        def heal() -> None:
+            self.bus.cut -= pairs
+
+        self._later(self.draw.choice([1.0, 5.0]), heal)
+        return f"{member.port} from {', '.join(str(other.port) for other in missed)}"
 
     def _reset(self) -> str | None:
         wires = [wire for wire in self.wires.wires if wire.far_there]
@@ -588,6 +629,7 @@ class GuardedWorld:
             ("crash at save", 1.0, self._crash_at_save),
             ("pause", 1.0, self._pause),
             ("cut", draw.choice([0.0, 3.0]), self._cut),
+            ("cut bus", draw.choice([0.0, 5.0]), self._cut_bus),
             ("reset", 3.0, self._reset),
             ("hand over", draw.choice([0.0, 1.0]), self._hand_over),
             ("force", draw.choice([0.0, 1.0]), self._force),

@@ -24,7 +24,7 @@ at = 0 if os.environ.get("SENTRIO_TEST_CHECKOUT") == "1" else len(sys.path)
 sys.path.insert(at, os.environ["SIMULATION_ROOT"])
 runpy.run_module("tests.simulation", run_name="__main__", alter_sys=True)
 """
-SEEDS = {"cluster": 150, "guarded": 20, "replication": 250, "sentinel": 40}
+SEEDS = {"cluster": 150, "guarded": 16, "replication": 250, "sentinel": 40}
 MOST_SEEDS = 60
 MOST_PARTS = 4  # processes that share the seeds
 
