@@ -33,6 +33,8 @@ PAUSE: Final = 0.5
 MEET_PAUSE: Final = 3.0
 TIMEOUT: Final = 5.0
 SLOTS: Final = 16384
+REFUSED: Final = 4
+"""The tool's exit code when it has changed nothing, for a reason."""
 PASSWORD: Final = os.environ.get("PASSWORD", "")
 ANNOUNCE_IP: Final = os.environ.get("ANNOUNCE_IP", "")
 
@@ -48,6 +50,7 @@ class Row(NamedTuple):
     address: tuple[str, int]
     flags: frozenset[str]
     connected: bool
+    has_slots: bool
 
 
 class Node:
@@ -101,7 +104,9 @@ class Node:
             port, _, bus_port = ports.partition("@")
             address = (host, int(port))
             if "handshake" not in flags:
-                found[words[0]] = Row(words[0], address, flags, words[7] == "connected")
+                found[words[0]] = Row(
+                    words[0], address, flags, words[7] == "connected", len(words) > 8
+                )
             if "myself" in flags:
                 self.id = words[0]
                 self.bus_port = int(bus_port)
@@ -187,32 +192,39 @@ class Introduction:
         return next(filter(None, obstacles), "")
 
 
-def run_tool(*words: str) -> None:
-    """`sentrio cluster`. Raises Trouble."""
+def run_tool(*words: str, refusable: bool = False) -> bool:
+    """`sentrio cluster`; False if it has refused, which it may. Raises Trouble."""
     command = [sys.executable, "-m", "sentrio", "cluster", *words, "--yes"]
     say("$ sentrio " + " ".join(command[3:]))
     environment = {**os.environ, "SENTRIO_AUTH": PASSWORD} if PASSWORD else dict(os.environ)
-    if code := subprocess.run(command, env=environment, check=False).returncode:
+    code = subprocess.run(command, env=environment, check=False).returncode
+    if code == REFUSED and refusable:
+        return False
+    if code:
         raise Trouble(f"sentrio cluster {words[0]} has ended with {code}")
+    return True
+
+
+def own_rows(nodes: Sequence[Node]) -> list[Row]:
+    """What each says of itself. Raises OSError."""
+    return [node.look()[node.id] for node in nodes]
 
 
 def grow(nodes: Sequence[Node], members: Sequence[Node], replicas: int) -> None:
     """Let those of ``nodes`` join that are not among ``members``. Raises Trouble, OSError."""
     # CLUSTER MEET takes no names.
     entry = "{}:{}".format(*members[0].address)
-    masters = sum("master" in node.look()[node.id].flags for node in members)
+    masters = sum("master" in row.flags for row in own_rows(members))
     wanted = len(nodes) // (replicas + 1)
-    grown = False
     for node in nodes:
         if node in members:
             continue
         if masters < wanted:
             masters += 1
-            grown = True
             run_tool("add-node", node.text, entry)
         else:
             run_tool("add-node", node.text, entry, "--replica")
-    if grown:
+    if any("master" in row.flags and not row.has_slots for row in own_rows(nodes)):
         run_tool("rebalance", entry, "--use-empty-masters")
 
 
@@ -228,10 +240,12 @@ def form() -> None:
         for node in nodes
         if len(node.look()) > 1 and int(node.fields()["cluster_slots_assigned"]) == SLOTS
     ]
-    if members and len(members) < len(nodes):
+    create = ["create", *(node.text for node in nodes), "--replicas", str(replicas)]
+    if 0 < len(members) < len(nodes):
         grow(nodes, members, replicas)
-    else:
-        run_tool("create", *(node.text for node in nodes), "--replicas", str(replicas))
+    elif not run_tool(*create, refusable=bool(members)):
+        # They are a cluster, but not as a new one would be: growing has been interrupted.
+        grow(nodes, members, replicas)
 
     def find_unready() -> str:
         states = {node.text: node.fields()["cluster_state"] for node in nodes}

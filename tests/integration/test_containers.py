@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers import ContainerNode, Programs
+from tests.containers import CONTAINER, ContainerNode, Programs, read_compose
 from tests.installation import ROOT
 from tests.replicas import wait_until
-from tests.scraping import ask
+from tests.scraping import ask, find, scrape
 from tests.servers import free_port
 from tests.wire import OK
 
@@ -136,11 +137,17 @@ def test_growing(fleet: Fleet) -> None:
     fleet.write()
     fleet.add()
     fleet.start()
+    fleet.form(1)
+    assert "slave" in fleet.nodes[3].myself().flags
+    # As if growing had been interrupted: this one is a member, and has got nothing yet.
+    fleet.add()
+    fleet.start()
+    first, last = fleet.nodes[0].text, fleet.nodes[4].text
+    done = fleet.programs.run("sentrio", "cluster", "add-node", last, first, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
     fleet.form(0)
+    assert fleet.nodes[4].myself().slots
     fleet.check()
-    shares = [node.myself().slots for node in fleet.nodes]
-    assert all(shares), shares
-    assert "nothing is left to do" in fleet.form(0)
 
 
 def test_a_node_that_is_missing_is_waited_for(tmp_path: Path) -> None:
@@ -217,3 +224,44 @@ def test_chaos_kills_masters_and_starts_them_again(tmp_path: Path) -> None:
     assert len(set(requests)) > 2
     assert run_chaos(tmp_path, 1)[1] == requests
     assert run_chaos(tmp_path, 2)[1] != requests
+
+
+def test_a_sentinel_keeps_its_config_file(tmp_path: Path) -> None:
+    programs = Programs()
+    if programs.run("sentrio", "sentinel", "--help").returncode:
+        pytest.skip("this version has no sentinel")
+    port, metrics = free_port(), free_port()
+    service = read_compose(["deploy/compose-sentinel.yml"])["services"]["sentinel-1"]
+    lines = service["environment"]["SENTINEL"].replace("redis-1 6379", f"127.0.0.1 {free_port()}")
+    variables = {
+        **{"DATA": str(tmp_path), "METRICS_PORT": str(metrics), "METRICS_BIND": "127.0.0.1"},
+        **{"GUARDED": "shop", "PASSWORD": 'a "b', "SENTINEL": lines},
+    }
+    files: list[str] = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            [CONTAINER / "sentrio-container", "sentinel", "--port", str(port)],
+            env=programs.environment(**variables),
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: is_ready(metrics), "a sentinel that is ready", 60)
+            assert find(scrape(metrics), "redis_sentinel_masters") == 1
+            assert find(scrape(metrics), "redis_sentinel_master_slaves", master_name="shop") == 0
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        files.append((tmp_path / "sentinel.conf").read_text())
+        variables["SENTINEL"] = "sentinel monitor another 127.0.0.1 1 1"
+    assert 'sentinel auth-pass shop "a \\"b"' in files[0]
+    ids = [re.findall(r"sentinel myid (\w{40})", text) for text in files]
+    assert ids[0] == ids[1] != []
+    assert "another" not in files[1]
+
+
+def is_ready(port: int) -> bool:
+    """Whether the server with those metrics is."""
+    try:
+        return ask(port, "/readyz")[0] == 200
+    except OSError:
+        return False
