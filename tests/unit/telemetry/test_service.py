@@ -120,7 +120,8 @@ async def test_others_have_their_turns_during_a_scrape() -> None:
             while time.perf_counter() - began < PORTION_SECONDS:
                 pass
             await portions.pause()
-        assert turns - before >= 20
+        # Of the two tasks either may come first in the first turn, and in the last.
+        assert turns - before >= 19
         done = True
 
 
