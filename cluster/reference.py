@@ -28,6 +28,13 @@ is an unknown command. *Since* is the version of Redis that brought the command;
 works, but has a better successor. The same facts, and more (flags, positions of keys, ACL
 categories), come from the server itself: `COMMAND INFO name`, `COMMAND DOCS name`.
 
+How they are tested: the commands of the data types and of keys by random sequences on this server
+and on a redis-server, whose replies in both protocols, effects, events and data must be equal
+(`tests/differential/families`); what COMMAND says, of all of them, by comparison, too; and the
+others, of clients, transactions, publishing, blocking, persistence, replication and the cluster,
+beside a redis-server or as its peer (`tests/differential`, `tests/integration`), and by themselves
+(`tests/unit`).
+
 """
 
 _TITLES: Final = {
