@@ -16,9 +16,11 @@ from node.files import SYSTEM_FILES, Files
 from node.pause import Pause
 from node.pubsub import PubSub
 from node.server import Server
+from node.telemetry.telemetry import Telemetry
 from sentinel.cluster_commands import ClusterCommands
 from sentinel.commands import SentinelCommands
 from sentinel.options import Options
+from sentinel.telemetry import tell_masters
 from sentinel.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ COMPONENTS: Final[Sequence[Callable[[Server], Component]]] = (
     Pause,
     Introspection,
     Serving,
+    Telemetry,
 )
 # What a sentinel serves of the commands that these bring.
 COMMANDS: Final = frozenset(
@@ -80,6 +83,8 @@ def compose(
         information.mode = "sentinel"
         information.offered = SECTIONS
         watcher = Watcher(server, components)
+        machine = watcher.machine
+        find_component(components, Telemetry).sources.append(lambda: tell_masters(machine))
         commands = SentinelCommands(watcher)
         return [
             *components,
