@@ -9,7 +9,8 @@ from tests.conftest import StartServer
 from tests.formations import OURS, Cluster
 from tests.replicas import wait_for_link, wait_until
 from tests.scraping import Series, ask, find, run_exporter, scrape
-from tests.servers import Server, free_port, node_command
+from tests.sentinels import Sentinel
+from tests.servers import Server, free_port, node_command, sentinel_command
 from tests.wire import Error
 
 # What is about the exporter itself, or about what there is not here.
@@ -158,6 +159,26 @@ def test_exporter(start_node: StartServer) -> None:
         theirs = compare_with_exporter(replica, ports[1])
         assert find(theirs, "redis_master_link_up") == 1
         assert find(theirs, "redis_aof_enabled") == 1
+
+
+def test_exporter_of_a_sentinel(node: Server) -> None:
+    port = free_port()
+    statements = (f"monitor shop 127.0.0.1 {node.port} 1",)
+    with Sentinel(sentinel_command(), statements, "--metrics-port", str(port)) as sentinel:
+        wait_until(
+            lambda: find(scrape(port), "redis_sentinel_master_status", master_name="shop") == 1,
+            "a master that is well",
+        )
+        with run_exporter(sentinel.port) as exporter:
+            theirs = scrape(exporter)
+            ours = scrape(port)
+        assert find(theirs, "redis_up") == 1
+        assert find(theirs, "redis_exporter_last_scrape_error") == 0
+        names = {name for name, _ in theirs if name.startswith("redis_sentinel_")}
+        assert "redis_sentinel_master_ckquorum_status" in names
+        for name in names:
+            assert find(theirs, name) == find(ours, name)
+        assert {name for name, _ in theirs if not foreign(name)} <= {name for name, _ in ours}
 
 
 def compare_with_exporter(server: Server, port: int) -> dict[Series, float]:
