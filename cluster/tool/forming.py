@@ -193,11 +193,12 @@ async def _tell(fleet: Fleet, address: Address, *words: Word) -> None:
         raise Failed(f"{address}: {' '.join(map(str, words[:3]))}: {error.text}") from None
 
 
-def meet_words(member: Member) -> list[Word]:
+async def meet_words(member: Member) -> list[Word]:
     """CLUSTER MEET's arguments for this node; its bus port where that is not the usual one."""
     bus_port = member.me.bus_port
     usual = bus_port in (0, member.address.port + 10000)
-    return [member.address.host, member.address.port, *([] if usual else [bus_port])]
+    host = await resolve_host(member.address.host)
+    return [host, member.address.port, *([] if usual else [bus_port])]
 
 
 async def _introduce(fleet: Fleet, members: dict[Address, Member]) -> None:
@@ -221,7 +222,7 @@ async def _introduce(fleet: Fleet, members: dict[Address, Member]) -> None:
             meet_again = trio.current_time() + MEET_INTERVAL
             for node in nodes[1:]:
                 if first.id not in now[node].view.known():
-                    await _tell(fleet, node, "CLUSTER", "MEET", *meet_words(first))
+                    await _tell(fleet, node, "CLUSTER", "MEET", *await meet_words(first))
         await trio.sleep(POLL)
 
 
@@ -332,7 +333,7 @@ async def _join(fleet: Fleet, picture: Picture, address: Address, new: Member) -
             raise Failed(f"{new.name} is not known to all within {JOIN_LIMIT:g} s")
         if trio.current_time() >= meet_again:
             meet_again = trio.current_time() + MEET_INTERVAL
-            await _tell(fleet, address, "CLUSTER", "MEET", *meet_words(host))
+            await _tell(fleet, address, "CLUSTER", "MEET", *await meet_words(host))
         await trio.sleep(POLL)
 
 
