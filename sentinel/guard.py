@@ -274,12 +274,15 @@ class Guard:
         if node is None or not node.port or not node.host:
             return
         master = machine.state.masters.get(shard.name)
+        address = self._address(node)
+        if self._is_held(cluster, shard, address):
+            cluster.dirty = True
+            return
         if master is None:
             master = self._begin(cluster, shard, node)
         if not self._may_follow(master, node):
             cluster.dirty = True
             return
-        address = self._address(node)
         if not master.address.is_same(address):
             self._switch(cluster, master, node, address)
         elif master.node_id != node.id:
@@ -291,6 +294,18 @@ class Guard:
             master.config_epoch = shard.epoch
             machine.save()
         self._follow_replicas(cluster, master, shard)
+
+    def _is_held(self, cluster: GuardedCluster, shard: Shard, address: Address) -> bool:
+        """Whether another shard's failover, which has not ended, is about the master there.
+
+        Sentinels vote about addresses: two records of one would give two votes.
+        """
+        return any(
+            master.name != shard.name
+            and master.has(FAILOVER_IN_PROGRESS)
+            and master.address.is_same(address)
+            for master in cluster.masters(self._machine.state)
+        )
 
     def _begin(self, cluster: GuardedCluster, shard: Shard, node: Node) -> Master:
         """A shard is guarded from now on."""

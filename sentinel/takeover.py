@@ -7,7 +7,8 @@ So two things have to be seen to:
 - Before: the replica must not take what is not its master's any more. If a reshard has moved a slot
   away and the replica has not heard of it, its greater epoch would win, and the slot's keys would
   be lost. So its own view is fetched right before, and compared with the topology; as long as it
-  claims too much for its master, nothing is sent.
+  claims too much for its master, nothing is sent. Where it is not clear who is behind, the nodes
+  are given some seconds to settle it.
 - After: it is the master when it says so itself, with the shard's slots. The failover has ended
   when all nodes that can be reached say so as well, and the shard's other replicas follow; until
   then it is looked after, and a slot that only the dead master was known to own is given to the new
@@ -37,19 +38,21 @@ TAKEOVER: Final = "cluster takeover"
 OTHER: Final = "cluster other"
 REPEAT_AFTER: Final = 1_000
 HANDOVER_TIME: Final = 6_000  # Redis gives up a handover after five seconds
+DISPUTE_TIME: Final = 5_000  # for the nodes to settle whose a slot is
 MOST_SLOTS: Final = 64  # that are given to the new master at a time
 
 
 class Takeover:
     """One that is under way; of each master there is one at most."""
 
-    __slots__ = ("asked", "epoch", "new", "old", "postponed", "sent_at", "sent_first_at")
+    __slots__ = ("asked", "began", "epoch", "new", "old", "postponed", "sent_at", "sent_first_at")
 
     def __init__(self, old: str, new: str, epoch: int) -> None:
         self.old = old  # the ids of the nodes
         self.new = new
         self.epoch = epoch  # the sentinels'
         self.asked = 0  # the number of the view that is awaited
+        self.began = 0
         self.sent_at = 0
         self.sent_first_at = 0
         self.postponed = False
@@ -74,6 +77,7 @@ class ClusterPromotion(Promotion):
         takeover = self._takeovers.get(master)
         if takeover is None or takeover.epoch != master.failover_epoch:
             takeover = Takeover(master.node_id, replica.node_id, master.failover_epoch)
+            takeover.began = self._machine.now
             self._takeovers[master] = takeover
         takeover.asked = self._machine.guard.inquiry.ask_again(cluster, replica)
 
@@ -109,7 +113,10 @@ class ClusterPromotion(Promotion):
             return  # a handover that is asked for again begins anew
         if not inquiry.is_newer(cluster, replica, takeover.asked):
             return
-        stale = self._find_stale(cluster, cluster.views[replica.node_id])
+        view = cluster.views[replica.node_id]
+        stale = self._find_stale(cluster, view)
+        if not stale and now - takeover.began < DISPUTE_TIME:
+            stale = self._find_disputed(cluster, view)
         if stale:
             if not takeover.postponed:
                 takeover.postponed = True
@@ -149,9 +156,24 @@ class ClusterPromotion(Promotion):
             return 0
         stale = 0
         for node in cluster.topology.nodes.values():
-            if node.id != own.master and node.epoch > line.epoch:
-                stale |= node.slots & line.slots
+            if node.id != own.master and node.is_master and node.epoch > line.epoch:
+                stale |= (node.claimed if node.own else node.slots) & line.slots
         return stale
+
+    def _find_disputed(self, cluster: GuardedCluster, view: View) -> int:
+        """Slots that it takes for its master's, and that others say they have, by smaller epochs.
+
+        Either those have not heard yet that they have lost them; or the replica has not heard that
+        its master had given them away, before it took its last epoch. The nodes settle that soon.
+        """
+        line = view.lines.get(view.own.master)
+        if line is None:
+            return 0
+        disputed = 0
+        for node in cluster.topology.nodes.values():
+            if node.id not in (line.id, view.myself) and node.own and node.is_master:
+                disputed |= node.claimed & line.slots
+        return disputed
 
     def hear(self, replica: Replica, reply: Reply) -> None:
         """The answer to TAKEOVER, which only says that it has been received."""

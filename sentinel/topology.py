@@ -337,7 +337,7 @@ def _knows_better(line: Line, own: Line) -> bool:
 def _judge(node_id: str, view: View | None, lines: list[Line], old: Node | None) -> Node:
     """What to make of all lines about one node, and of its own view if that is at hand."""
     own = view.own if view is not None else None
-    best = max(lines, key=lambda line: (line.epoch, line.is_master))
+    best = _choose(lines)
     if own is not None and not _knows_better(best, own):
         best = own
     node = Node(node_id, *_locate(view, lines, old))
@@ -353,6 +353,17 @@ def _judge(node_id: str, view: View | None, lines: list[Line], old: Node | None)
     if node.master == node_id:
         node.master = ""
     return node
+
+
+def _choose(lines: list[Line]) -> Line:
+    """The newest line about a node; of several, what most say.
+
+    Who has not heard of it may miss slots that it got last, or leave it some that it gave away.
+    """
+    newest = max((line.epoch, line.is_master) for line in lines)
+    able = [line for line in lines if (line.epoch, line.is_master) == newest]
+    said = Counter((line.slots, line.master) for line in able)
+    return max(able, key=lambda line: (said[line.slots, line.master], -line.slots, line.master))
 
 
 def _outranks(old: Node, line: Line) -> bool:

@@ -596,6 +596,55 @@ class GuardedWorld:
             source.settle()
         return f"{slot} from {source.port} to {target.port}"
 
+    def _surprise(self) -> str | None:
+        """A slot moves from or to a master while its replica hears nothing; then it is lost."""
+        replicas = [
+            member
+            for member in self.members
+            if member.alive and member.peer.machine.myself.master is not None
+        ]
+        if not replicas:
+            return None
+        replica = self.draw.choice(replicas)
+        old = replica.peer.machine.myself.master
+        assert old is not None
+        source = next((m for m in self._owners() if m.peer.name == old.name), None)
+        targets = [member for member in self._owners() if member is not source]
+        if source is None or not targets or not source.peer.machine.state.up:
+            return None
+        lost = source
+        target = self.draw.choice(targets)
+        if self.draw.random() < 0.5:
+            source, target = target, source
+        node = source.peer.machine.state.find(target.peer.name)
+        slots = source.peer.machine.myself.slots
+        slot = next((slot for slot in range(SLOTS) if slots[slot >> 3] >> (slot & 7) & 1), None)
+        if node is None or slot is None or not node.is_master:
+            return None
+        pairs = {
+            frozenset((replica.peer.port, other.peer.port))
+            for other in self.members
+            if other is not replica
+        }
+        self.bus.cut |= pairs
+
+        def heal() -> None:
+            self.bus.cut -= pairs
+
+        self._later(4.0, heal)
+        self.moves.pop(slot, None)
+        self._give(target.peer, slot)
+        source.peer.machine.set_slot(slot, node, source.peer.now())
+        source.peer.save()
+        source.peer.settle()
+        self._later(0.5, partial(self._end, lost))
+        return f"{replica.port}: {slot} from {source.port} to {target.port}"
+
+    def _end(self, member: Member) -> None:
+        if member.alive:
+            member.crash(power=False)
+            self._later(10.0, partial(self._revive, member))
+
     def _give(self, target: Peer, slot: int) -> None:
         state = target.machine.state
         state.importing[slot] = state.owners[slot] or state.myself
@@ -634,6 +683,7 @@ class GuardedWorld:
             ("hand over", draw.choice([0.0, 1.0]), self._hand_over),
             ("force", draw.choice([0.0, 1.0]), self._force),
             ("move", 12.0, self._move_slot),
+            ("surprise", draw.choice([2.0, 8.0]), self._surprise),
         ]
         note = self.trace.note
         pause = draw.choice([1.0, 3.0, 8.0])

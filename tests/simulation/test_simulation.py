@@ -12,7 +12,10 @@ from node.replication.acknowledgements import Acknowledgements
 from node.replication.history import History
 from sentinel import selection
 from sentinel.election import Election
+from sentinel.guarded import GuardedCluster
 from sentinel.state import Master, Replica
+from sentinel.takeover import ClusterPromotion
+from sentinel.topology import View
 from tests.installation import ROOT
 from tests.simulation.trace import Broken
 from tests.simulation.worlds import WORLDS
@@ -24,7 +27,7 @@ at = 0 if os.environ.get("SENTRIO_TEST_CHECKOUT") == "1" else len(sys.path)
 sys.path.insert(at, os.environ["SIMULATION_ROOT"])
 runpy.run_module("tests.simulation", run_name="__main__", alter_sys=True)
 """
-SEEDS = {"cluster": 150, "guarded": 16, "replication": 250, "sentinel": 40}
+SEEDS = {"cluster": 150, "guarded": 24, "replication": 250, "sentinel": 40}
 MOST_SEEDS = 60
 MOST_PARTS = 4  # processes that share the seeds
 
@@ -93,6 +96,11 @@ def _rank_by_id(replica: Replica) -> tuple[int, str]:
     return replica.priority, replica.run_id
 
 
+def _see_nothing_stale(promotion: ClusterPromotion, cluster: GuardedCluster, view: View) -> int:
+    """A takeover whatever the replica takes for its master's."""
+    return 0
+
+
 def run_until_broken(world: str) -> None:
     """Run one seed after the other, until one breaks."""
     for seed in range(1, MOST_SEEDS):
@@ -106,6 +114,7 @@ def run_until_broken(world: str) -> None:
         ("replication", Acknowledgements, "_count", _count_sent),
         ("sentinel", Election, "vote", _vote_for_all),
         ("sentinel", selection, "_rank", _rank_by_id),
+        ("guarded", ClusterPromotion, "_find_stale", _see_nothing_stale),
     ],
 )
 def test_a_lie_is_found(

@@ -458,3 +458,18 @@ def test_what_a_node_says_instead_is_logged_once() -> None:
     stage.views["a"] = []  # it answers with nothing
     stage.run(20_000)
     assert len([text for text in stage.logged if "CLUSTER NODES at" in text]) == 2
+
+
+def test_whose_a_slot_is_may_be_settled_first() -> None:
+    """The replica knows of its master's last epoch, but not of what that had given away before."""
+    stage = ClusterStage(FIRST)
+    given = [told("a", 1, "0-7999"), told("b", 5, "8000-16383"), *FIRST[2:]]
+    stage.say(given, "b")
+    wrong = [told("a", 6, "0-8000"), told("b", 2, "8001-16383"), *FIRST[2:]]
+    stage.say(wrong, "acd")
+    stage.run(1500)
+    stage.lead("a")
+    stage.run(3000)
+    assert stage.count_sent("c", TAKEOVER) == 0
+    stage.run(2500)  # b does not give way; but a shard without a master is worse
+    assert stage.count_sent("c", TAKEOVER) == 1

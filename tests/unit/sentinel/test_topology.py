@@ -280,3 +280,11 @@ def test_who_agrees() -> None:
     }
     assert count_agreeing(told.values(), D, slots) == (1, 3)
     assert count_agreeing(told.values(), A, slots) == (2, 3)
+
+
+def test_of_a_node_that_is_missing_what_most_say_counts() -> None:
+    few = [Told("a", 4, "0-5000", flags="fail"), *THREE[1:]]
+    many = [Told("a", 4, "0-4999", flags="fail"), *THREE[1:]]
+    for order in ("bcd", "dcb", "cbd"):
+        told = {node_id(letter): view(letter, few if letter == "b" else many) for letter in order}
+        assert merge(told).nodes[A].claimed == parse_range("0-4999")
