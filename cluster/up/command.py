@@ -388,6 +388,11 @@ async def _watch(
             if process.look():
                 verb = "has been" if process.ended.startswith("killed") else "has"
                 board.tell(f"{process.address} {verb} {process.ended}; it is not started again")
+            try:
+                if process.heed_request():
+                    board.tell(f"{process.address} started again, process {process.pid}")
+            except OSError as error:
+                board.tell(f"{process.address} is not started again: {error.strerror}")
         alive = [process.address for process in processes if not process.ended]
         if not alive:
             board.tell("No node is left")

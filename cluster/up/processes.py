@@ -1,8 +1,9 @@
-"""The processes of nodes and sentinels: started once, watched, and ended together.
+"""The processes of nodes and sentinels: started, watched, and ended together.
 
 Each has a folder of its own and a process group of its own, so that Ctrl-C on the terminal ends
 this command first, which then ends them in good order. Should it be killed itself, the kernel ends
-them (on Linux). A process that has ended is not started again: whoever ended it will have meant it.
+them (on Linux). A process that has ended is not started again, since whoever ended it will have meant
+it, unless that is asked for by a file in its folder (`START_NAME`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ import trio
 from cluster.tool.connection import Address
 
 LOG_NAME: Final = "node.log"
+START_NAME: Final = "start"
+"""A file of this name in the folder of a process that has ended starts it again, and is removed."""
 STOP_LIMIT: Final = 20.0
 POLL_INTERVAL: Final = 0.05
 LOG_TAIL: Final = 2000
@@ -40,6 +43,7 @@ class Process:
     folder: Path
     handle: subprocess.Popen[bytes]
     ended: str = ""
+    command: Sequence[str] = field(default=(), repr=False)
 
     @property
     def pid(self) -> int:
@@ -51,6 +55,18 @@ class Process:
         if self.ended or self.handle.poll() is None:
             return False
         self.ended = describe_end(self.handle.returncode)
+        return True
+
+    def heed_request(self) -> bool:
+        """Start it again if it has ended and that is asked for; whether it was. Raises OSError."""
+        request = self.folder / START_NAME
+        if not request.exists():
+            return False
+        request.unlink()
+        if not self.ended:
+            return False
+        self.handle = start(self.command, self.folder, self.address).handle
+        self.ended = ""
         return True
 
     def tail(self) -> str:
@@ -83,7 +99,7 @@ def start(command: Sequence[str], folder: Path, address: Address) -> Process:
             # There is no thread besides this one; and the signal comes when this one ends.
             preexec_fn=_die_with_parent if _LIBC is not None else None,  # noqa: PLW1509
         )
-    return Process(address, folder, handle)
+    return Process(address, folder, handle, command=command)
 
 
 def _die_with_parent() -> None:

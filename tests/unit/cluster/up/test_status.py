@@ -13,7 +13,7 @@ from cluster.tool.connection import Address
 from cluster.tool.errors import Refused
 from cluster.up.board import Board
 from cluster.up.command import Shape, claim_folder, node_words
-from cluster.up.processes import describe_end
+from cluster.up.processes import START_NAME, describe_end, start
 from cluster.up.status import LINK_DOWN, UNREACHABLE, Row, compare, make_rows, parse_info
 from tests.unit.cluster.tool.drawn import Node, node_id, picture
 
@@ -138,3 +138,20 @@ def test_whether_replicas_take_over_by_themselves() -> None:
     for guarded, value in ((True, "yes"), (False, "no")):
         words = node_words(["node"], ONE, guarded, [])
         assert words[words.index("--cluster-replica-no-failover") + 1] == value
+
+
+def test_a_process_is_started_again_when_that_is_asked_for(tmp_path: Path) -> None:
+    process = start(["sh", "-c", "echo run >> runs"], tmp_path, Address("127.0.0.1", 7000))
+    process.handle.wait()
+    assert process.look()
+    assert not process.heed_request()
+    (tmp_path / START_NAME).touch()
+    assert process.heed_request()
+    assert not process.ended
+    process.handle.wait()
+    assert (tmp_path / "runs").read_text() == "run\nrun\n"
+    # One that has not ended is left alone, now and later.
+    (tmp_path / START_NAME).touch()
+    assert not process.heed_request()
+    assert process.look()
+    assert not process.heed_request()
