@@ -1,4 +1,4 @@
-"""The command line: `sentrio node`, `sentinel`, `cluster`, `up`. Above all programs."""
+"""The command line: `sentrio node`, `sentinel`, `cluster`, `up`, `chaos`. Above all programs."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ class _Programs(click.Group):
     """The group of all programs; what a node does not need is imported when it is asked for."""
 
     elsewhere: ClassVar = {
+        "chaos": ("cluster.chaos.command", "chaos"),
         "cluster": ("cluster.tool.commands", "cluster"),
         "up": ("cluster.up.command", "up"),
     }

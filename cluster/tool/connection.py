@@ -128,6 +128,20 @@ class Connection:
         self._stream: trio.abc.Stream | None = None
         self._reader = hiredis.Reader(replyError=ErrorReply)
 
+    async def connect(self) -> None:
+        """Have it open before anything is sent: what fails here has not been done."""
+        with trio.move_on_after(self._timeout) as scope:
+            try:
+                await self._open()
+            except (OSError, trio.BrokenResourceError, hiredis.ProtocolError) as error:
+                self.close()
+                raise Unreachable(f"{self.address}: {_explain(error)}") from None
+            except BaseException:
+                self.close()
+                raise
+        if scope.cancelled_caught:
+            raise Unreachable(f"{self.address}: no connection within {self._timeout:g} s")
+
     async def call(self, *words: Word, patience: float = 0.0) -> Reply:
         """Send a request; its reply. Raises ErrorReply.
 

@@ -2,8 +2,8 @@
 
 Each has a folder of its own and a process group of its own, so that Ctrl-C on the terminal ends
 this command first, which then ends them in good order. Should it be killed itself, the kernel ends
-them (on Linux). A process that has ended is not started again, since whoever ended it will have meant
-it, unless that is asked for by a file in its folder (`START_NAME`).
+them (on Linux). A process that has ended is not started again, since whoever ended it will have
+meant it, unless that is asked for by a file in its folder (`START_NAME`).
 """
 
 from __future__ import annotations
