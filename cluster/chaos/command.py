@@ -210,7 +210,8 @@ def chaos(
             await containers.find()
         else:
             target = Processes(folder)
-        impossible = await target.find_impossible(kinds)
+        reasons = await target.find_impossible(kinds)
+        impossible = {kind: reasons[kind] for kind in KINDS if kind in reasons}
         faults = draw_schedule(
             seed,
             target.topology,

@@ -86,9 +86,12 @@ class Processes:
             return
         if "noqueue" not in await run(["tc", "qdisc", "show", "dev", "lo"]):
             raise Failed("the loopback device has a queueing discipline already")
-        for words in slow_commands([1]):
-            await run(words)
-        await run(UNSLOW)
+        try:
+            for words in slow_commands([1]):
+                await run(words)
+        finally:
+            with contextlib.suppress(Failed):
+                await run(UNSLOW)
 
     async def begin(self, kind: str, port: int) -> None:
         if kind == KILL:
