@@ -168,6 +168,10 @@ def test_the_image() -> None:
 
 def test_scripts() -> None:
     """They are executable, and a shell of the smallest kind understands them."""
-    for path in ("deploy/container/sentrio-container", "deploy/chaos/kill-masters"):
+    for path in (
+        "deploy/container/sentrio-container",
+        "deploy/chaos/check-cluster",
+        "deploy/chaos/kill-masters",
+    ):
         assert (ROOT / path).stat().st_mode & stat.S_IXUSR, path
         subprocess.run(["sh", "-n", ROOT / path], check=True)
