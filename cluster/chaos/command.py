@@ -211,7 +211,7 @@ def chaos(
         else:
             target = Processes(folder)
         reasons = await target.find_impossible(kinds)
-        impossible = {kind: reasons[kind] for kind in KINDS if kind in reasons}
+        impossible: dict[str, str] = {kind: reasons[kind] for kind in KINDS if kind in reasons}
         faults = draw_schedule(
             seed,
             target.topology,
