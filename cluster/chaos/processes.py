@@ -27,8 +27,8 @@ DELAY: Final = ("delay", "150ms", "50ms", "distribution", "normal")
 SMALL_DISK: Final = 1 << 30
 FILL_NAME: Final = "chaos.fill"
 BLOCK: Final = bytes(1 << 20)
-STOP_LIMIT: Final = 5.0
-POLL_INTERVAL: Final = 0.02
+ENDING_LIMIT: Final = 3.0
+POLL_INTERVAL: Final = 0.1
 
 
 class Processes:
@@ -126,12 +126,20 @@ class Processes:
             await self._set_slow()
         elif kind == FULL:
             (self._homes[port] / FILL_NAME).unlink(missing_ok=True)
+            await self._start_if_it_ends(port)
 
     async def close(self) -> None:
         if self._chained:
             for words in UNCUT:
                 with contextlib.suppress(ToolError):
                     await run(words)
+
+    async def _start_if_it_ends(self, port: int) -> None:
+        """A node that cannot save what it has to ends by itself; it may just be about to."""
+        with trio.move_on_after(ENDING_LIMIT):
+            while find_process(self._homes[port], port) is not None:  # noqa: ASYNC110
+                await trio.sleep(POLL_INTERVAL)
+            (self._homes[port] / START_NAME).touch()
 
     def _find(self, port: int) -> int:
         pid = find_process(self._homes[port], port)
