@@ -107,7 +107,9 @@ def write_length(out: BytesWriter, length: i64) -> None:
 
 
 def encode_length(length: int) -> bytes:
-    """Return a length as it is written."""
+    """Return a length as it is written; modules write any numbers of 64 bits so."""
+    if length >= 1 << 63:
+        return b"\x81" + length.to_bytes(8, "big")
     out = BytesWriter()
     write_length(out, length)
     return out.getvalue()

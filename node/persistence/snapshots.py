@@ -36,6 +36,7 @@ GROUP: Final = Group("server")
 
 # After a failure the next attempt of the server itself waits so many seconds.
 RETRY_DELAY: Final = 5
+SLEEP_SECONDS: Final = 0.1
 
 IN_PROGRESS: Final = b"ERR Background save already in progress"
 OTHER_CHILD: Final = (
@@ -289,8 +290,12 @@ class Snapshots(Component):
         def step(written: int) -> None:
             nonlocal before
             if delay > 0:
-                self._server.sleep(delay * (written - before))
+                left = delay * (written - before)
                 before = written
+                # In short steps: a signal that comes right before one of them is heeded after it.
+                while left > 0:
+                    self._server.sleep(min(left, SLEEP_SECONDS))
+                    left -= SLEEP_SECONDS
             if child is not None:
                 child.report(written)
 

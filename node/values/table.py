@@ -443,6 +443,11 @@ class Table(Generic[V]):
         size = self.size - 1
         if size * 2 <= self.mask:
             self.mask >>= 1
+            # Popping gives no memory back.
+            counts = vec[i32]([0] * size)
+            for i in range(size):
+                counts[i] = self.counts[i]
+            self.counts = counts
         self._resize(size)
 
     # What a dict cannot do.

@@ -50,11 +50,16 @@ def packets(draw: st.DrawFn) -> Packet:
     return packet
 
 
+def attributes(kind: type) -> list[str]:
+    """Names; compiled classes tell them otherwise."""
+    return list(getattr(kind, "__mypyc_attrs__", None) or kind.__dict__["__slots__"])
+
+
 def fields(packet: Packet) -> dict[str, object]:
     """All that a packet says, but for the sign that there are extensions."""
-    found = {name: getattr(packet, name) for name in Packet.__slots__}
+    found = {name: getattr(packet, name) for name in attributes(Packet)}
     found["gossip"] = [
-        [getattr(entry, name) for name in Gossip.__slots__] for entry in packet.gossip
+        [getattr(entry, name) for name in attributes(Gossip)] for entry in packet.gossip
     ]
     found["says"] = packet.says & ~message.SAYS_EXTENSIONS
     return found
