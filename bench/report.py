@@ -115,7 +115,7 @@ def duel_rows(duels: Sequence[Duel]) -> Rows:
             each.name,
             _quantity(each.ours, each.unit),
             _quantity(each.theirs, each.unit),
-            f"{each.ratio:.2f}",
+            f"{each.ratio:.2f}" if 0 < each.ratio < float("inf") else "",
             each.condition,
             "" if each.reached is None else _mark(each.reached),
         ]

@@ -324,7 +324,12 @@ def _guard_clusters(servers: Commands, sentinel: list[str], failovers: int) -> l
     what = f"a master of a cluster, {DOWN_AFTER} ms: kill -9 to the first write"
     return [
         *_compare_times(what, *taken),
-        Duel(f"acknowledged writes lost in {failovers} failovers", "", lost[0], lost[1]),
+        Duel(
+            f"acknowledged writes lost in {failovers} failovers of the cluster",
+            "",
+            lost[0],
+            lost[1],
+        ),
     ]
 
 
