@@ -444,9 +444,9 @@ class Table(Generic[V]):
         if size * 2 <= self.mask:
             self.mask >>= 1
             # Popping gives no memory back.
-            counts = vec[i32]([0] * size)
-            for i in range(size):
-                counts[i] = self.counts[i]
+            counts = vec[i32]([self.counts[0]])
+            for i in range(1, size):
+                counts = append(counts, self.counts[i])
             self.counts = counts
         self._resize(size)
 
