@@ -15,6 +15,7 @@ class Information:
     """
 
     __slots__ = (
+        "has_keys",
         "master_host",
         "master_link_down_time",
         "master_link_up",
@@ -31,7 +32,8 @@ class Information:
         self.run_id = ""
         self.role = ""
         self.replicas: list[tuple[str, int]] = []  # of a master: host and port
-        self.master_link_down_time = 0  # milliseconds
+        self.master_link_down_time = 0  # milliseconds; negative: it has never been up
+        self.has_keys = False
         self.master_host: str | None = None
         self.master_port: int | None = None
         self.master_link_up: bool | None = None
@@ -62,6 +64,8 @@ def parse_information(text: str) -> Information:
                 information.replicas.append(place)
         elif name == "master_link_down_since_seconds":
             information.master_link_down_time = (_number(value) or 0) * 1000
+        elif name.startswith("db") and name[2:].isdigit():
+            information.has_keys = True
         else:
             _read_replica_field(information, name, value)
     return information

@@ -54,6 +54,12 @@ class Roles:
                 machine.guard.suspect(instance)
         else:
             instance.master_link_down_time = information.master_link_down_time
+            instance.has_nothing = (
+                information.master_link_up is False
+                and information.master_link_down_time < 0
+                and not information.offset
+                and not information.has_keys
+            )
             if information.role == "slave":
                 self._note_replication(instance, information)
         instance.info_refreshed = machine.now

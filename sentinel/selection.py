@@ -41,9 +41,15 @@ def is_reachable(replica: Replica, settings: Settings, now: int) -> bool:
 
 
 def is_good(replica: Replica, settings: Settings, now: int) -> bool:
-    """Whether it could be promoted: reachable, known well enough, not too far behind."""
+    """Whether it could be promoted: reachable, known well enough, not too far behind.
+
+    One that is still waiting for its first synchronization is not, which Redis's sentinels would
+    promote: the data would be lost, and those of the old master as well once it follows.
+    """
     master = replica.master
     if not is_reachable(replica, settings, now) or not replica.info_refreshed:
+        return False
+    if replica.has_nothing:
         return False
     if master.has(S_DOWN):
         validity = settings.ping_period * VALID_PINGS

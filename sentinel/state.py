@@ -169,7 +169,8 @@ class Replica(Instance):
         self.master_host = ""
         self.master_port = 0
         self.master_link_up = False
-        self.master_link_down_time = 0  # milliseconds
+        self.master_link_down_time = 0  # milliseconds; negative: it has never been up
+        self.has_nothing = False  # it has never synchronized, and no keys of its own
         self.offset = 0
         self.conf_changed = now  # when the master that it follows last changed
 

@@ -64,6 +64,15 @@ def has_log(port: int) -> bool:
     return fields["aof_enabled"] == "1" and fields["aof_rewrite_in_progress"] == "0"
 
 
+def count_synchronized(port: int) -> int:
+    """How many replicas have their masters' data."""
+    found = 0
+    for n in range(NODES):
+        with Client(("127.0.0.1", port + n)) as client:
+            found += info(client, "replication").get("master_link_status") == "up"
+    return found
+
+
 def tool(*words: str) -> Any:
     """What a command of `sentrio cluster` says."""
     command = [sys.executable, "-m", "sentrio", "cluster", *words]
@@ -102,6 +111,8 @@ def test_it_comes_stays_and_goes(command: str, tmp_path: Path) -> None:
             assert second.process.wait(LIMIT) == 4
             assert "in use by another" in second.output
         await_sentinels(port)
+        # One that has nothing yet would not be promoted.
+        wait_until(lambda: count_synchronized(port) == NODES // 2, "the replicas' data", LIMIT)
         # Whoever kills a node has meant it; the sentinels replace it.
         listener(port).kill()
         first.wait_for("killed by SIGKILL; it is not started again")

@@ -169,6 +169,18 @@ def test_a_master_that_follows_its_replica_makes_none_too_old() -> None:
     assert chosen is stage.replica(1001)
 
 
+@pytest.mark.parametrize(("keys", "offset"), [(True, 0), (False, 14), (False, 0)])
+def test_one_that_has_never_synchronized_is_not_chosen_unless_it_has_data(
+    keys: bool, offset: int
+) -> None:
+    stage = Stage(1001, quorum=9)
+    told = replica_info(1001, offset=offset, down=1).replace("since_seconds:1", "since_seconds:-1")
+    stage.infos[1001] = told + ("db0:keys=3,expires=0,avg_ttl=0\r\n" if keys else "")
+    stage.run(11_000)
+    chosen = select_replica(stage.master, stage.machine.settings, stage.now)
+    assert (chosen is not None) == (keys or offset > 0)
+
+
 def test_what_the_replicas_say_after_their_masters_loss_decides() -> None:
     stage = Stage(1001, 1002)
     # Since the last INFO, 1002 has got ahead.
