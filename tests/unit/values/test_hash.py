@@ -33,7 +33,8 @@ def scan_all(value: Hash, count: int) -> list[bytes]:
 
 def check_memory(value: Hash) -> None:
     """Assert that the account has what is there, whatever has been there before."""
-    assert value.memory == pytest.approx(measure(value), rel=0.02, abs=96)
+    # A table that was large and is empty has a list, and counts, of its own.
+    assert value.memory == pytest.approx(measure(value), rel=0.02, abs=128)
 
 
 @pytest.mark.parametrize("seed", range(4))

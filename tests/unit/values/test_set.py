@@ -22,7 +22,8 @@ def fill(count: int, prefix: bytes = b"", limits: Limits | None = None) -> Set:
 
 def check_memory(value: Set) -> None:
     """Assert that the account has what is there, whatever has been there before."""
-    assert value.memory == pytest.approx(measure(value), rel=0.02, abs=96)
+    # A table that was large and is empty has a list, and counts, of its own.
+    assert value.memory == pytest.approx(measure(value), rel=0.02, abs=128)
 
 
 @pytest.mark.parametrize("seed", range(4))
