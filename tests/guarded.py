@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,7 +10,7 @@ from typing import Any, Final
 from tests.formations import LIMIT, OURS, REAL, SLOTS, Cluster, ClusterNode
 from tests.replicas import wait_until
 from tests.sentinels import Sentinel
-from tests.servers import Server
+from tests.servers import Server, sentinel_command
 from tests.wire import Closed, Error, Reply
 
 NAME: Final = "shop"
@@ -19,7 +18,6 @@ NAME: Final = "shop"
 DOWN_AFTER: Final = {REAL: 1000, OURS: 2500}
 # Gossip decides nothing here, but the nodes must find each other again soon.
 DIRECTIVES: Final = ("--cluster-node-timeout", "1500", "--cluster-replica-no-failover", "yes")
-SENTINEL_COMMAND: Final = [sys.executable, "-m", "sentrio", "sentinel"]
 
 
 def fields_of(reply: Reply) -> dict[str, Any]:
@@ -136,7 +134,7 @@ def guard(entry: ClusterNode, quorum: int, number: int) -> Sentinel:
         f"down-after-milliseconds {NAME} {DOWN_AFTER[entry.kind]}",
         f"failover-timeout {NAME} 5000",
     ]
-    return Sentinel(SENTINEL_COMMAND, statements, name=f"sentinel-{number}")
+    return Sentinel(sentinel_command(), statements, name=f"sentinel-{number}")
 
 
 @contextmanager
