@@ -66,6 +66,7 @@ class Replica:
         "needs",
         "since",
         "sync",
+        "loaded",
         "file",
         "file_left",
     )
@@ -85,6 +86,8 @@ class Replica:
         self.needs = Needs()
         self.since = 0  # when it asked for all data, Unix milliseconds
         self.sync: FullSync | None = None
+        # It has spoken while a snapshot was streamed to it, which it does once it has loaded that.
+        self.loaded = False
         # The descriptor of the snapshot that it is sent, and how much of that is left.
         self.file = -1
         self.file_left = 0

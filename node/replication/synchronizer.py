@@ -150,6 +150,7 @@ class Synchronizer:
         replica.state = AWAITING
         replica.position = sync.position
         replica.sync = sync
+        replica.loaded = False
         sync.replicas.append(replica)
         if sync.streamed:
             replica.session.drained = sync.make_room
@@ -214,6 +215,9 @@ class Synchronizer:
                 self._begin_file(replica, sync.path)
             elif replica.snapshot_only:
                 self._dismiss(replica)
+            elif replica.loaded:
+                # It was quicker than the child's end, and says it again only after a second.
+                self._succeed(replica)
             else:
                 self._log.notice(
                     f"Streamed RDB transfer with replica {replica.name} succeeded (socket). "
@@ -235,6 +239,7 @@ class Synchronizer:
         """The replica has spoken: it has loaded the snapshot that was streamed to it."""
         if replica.state == AWAITING and replica.sync is not None and replica.sync.streamed:
             # It has everything, so that the child must have ended, or is about to.
+            replica.loaded = True
             self._child.tick(self._engine.ended_ns)
         if replica.state == SILENT:
             self._succeed(replica)

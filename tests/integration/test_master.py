@@ -324,6 +324,25 @@ def test_the_stream_by_the_byte(start_node: StartServer) -> None:
         again.sock.close()
 
 
+def test_the_stream_begins_at_once_for_a_replica_quicker_than_the_child(
+    start_node: StartServer,
+) -> None:
+    """Its first word comes before the child has ended, and it says no more for a second."""
+    node = start_node(*DEBUG, *AT_ONCE, "--rdb-key-save-delay", "300000")
+    with node.connect() as master:
+        master("SET", "before", "1")
+        link = Link(node.address)
+        link.sock.sendall(encode_request([b"REPLCONF", b"ACK", b"0"]))
+        assert b"before" in link.fetch()
+        master("SET", "after", "2")
+        expected = encode_request([b"SET", b"after", b"2"])
+        while expected not in link.data:
+            data = link.sock.recv(65536)
+            assert data
+            link.data += data
+        link.sock.close()
+
+
 def test_what_expires_goes_without_anybody_asking(pair: tuple[Client, Client]) -> None:
     master, other = pair
     for client in pair:
