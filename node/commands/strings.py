@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from node.bucket import object_memory
 from node.command import Group, key
 from node.commands.arguments import (
     NOT_A_FLOAT,
@@ -21,6 +20,7 @@ from node.commands.arguments import (
     find_string_for_write,
     integer,
 )
+from node.key_table import object_memory
 from node.keyspace import EVENT_GENERIC, EVENT_STRING
 from node.resp import OK, Map, Reply, ReplyError
 from node.session import Session
@@ -440,7 +440,7 @@ def set_many_if_missing(ctx: Session, argv: list[bytes]) -> Reply:
 def _put_many(ctx: Session, argv: list[bytes]) -> None:
     db = ctx.db
     at = 1
-    for entry in db.locate(argv):
+    for entry in db.table.seek_all(argv):
         name = argv[at]
         db.put_at(entry, name, argv[at + 1])
         db.changed(name, None, EVENT_STRING, b"set")
