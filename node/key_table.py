@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from librt.vecs import append, vec
 from mypy_extensions import i32, i64, mypyc_attr
 
 from node.values.collection import Collection
@@ -113,34 +114,39 @@ class KeyTable:
     def seek_all(self, words: list[bytes]) -> list[Entry | None]:
         """The entries of several keys: every second of ``words``, from the second on.
 
-        With many keys nearly all the time goes by waiting for memory: looked up in loops of their
-        own, which are short, the processor waits for several of them at once.
+        With many keys nearly all the time goes by waiting for memory: looked up in loops that do
+        one step each, and little else, the processor waits for several of them at once.
         """
         count: i64 = len(words)
+        hashes: vec[i64] = vec[i64]()
+        at: i64 = 1
+        while at < count:
+            hashes = append(hashes, hash(words[at]))
+            at += 2
         mask = self.mask
         size = self.size
         slots = self.slots
         found: list[Entry | None] = []
-        full: i64
-        at: i64 = 1
-        while at < count:
-            full = hash(words[at])
+        for full in hashes:
             i = full & mask
             if i >= size:
                 i &= mask >> 1
             found.append(slots[i])
-            at += 2
         n: i64 = 0
+        for full in hashes:
+            bits = i32(full)
+            entry = found[n]
+            if entry is not None and entry.hash_bits != bits:
+                while entry is not None and entry.hash_bits != bits:
+                    entry = entry.next
+                found[n] = entry
+            n += 1
+        n = 0
         at = 1
         while at < count:
             entry = found[n]
-            if entry is not None:
-                key = words[at]
-                full = hash(key)
-                bits = i32(full)
-                while entry is not None and not (entry.hash_bits == bits and entry.key == key):
-                    entry = entry.next
-                found[n] = entry
+            if entry is not None and entry.key != words[at]:
+                found[n] = self.seek(words[at])
             n += 1
             at += 2
         return found

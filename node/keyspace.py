@@ -389,12 +389,26 @@ class Database:
         else:
             self._overwrite(entry, value)
 
-    def put_at(self, entry: Entry | None, key: bytes, value: Value) -> None:
-        """As :meth:`put`, where ``entry`` was found for the key, or None, a moment ago."""
-        if entry is None or entry.deadline != NEVER:
-            self.put(key, value)
-        else:
-            self._overwrite(entry, value)
+    def put_many(self, words: list[bytes], event_class: int, event: bytes) -> None:
+        """Store strings under several keys, and say so of one after the other.
+
+        ``words`` are a word, a key, a value, a key and so on.
+        """
+        found = self.table.seek_all(words)
+        # What is replaced is let go of at the end, all together: see `KeyTable.seek_all`.
+        replaced: list[Value] = []
+        for entry in found:
+            if entry is not None:
+                replaced.append(entry.value)
+        at = 1
+        for entry in found:
+            # One without an entry may have got it meanwhile.
+            if entry is None or entry.deadline != NEVER:
+                self.put(words[at], words[at + 1])
+            else:
+                self._overwrite(entry, words[at + 1])
+            self.changed(words[at], None, event_class, event)
+            at += 2
 
     def _overwrite(self, entry: Entry, value: Value) -> None:
         old = entry.value

@@ -412,7 +412,7 @@ def get_many(ctx: Session, argv: list[bytes]) -> Reply:
 def set_many(ctx: Session, argv: list[bytes]) -> Reply:
     if not len(argv) & 1:
         raise ReplyError(b"ERR wrong number of arguments for 'mset' command")
-    _put_many(ctx, argv)
+    ctx.db.put_many(argv, EVENT_STRING, b"set")
     return OK
 
 
@@ -433,18 +433,8 @@ def set_many_if_missing(ctx: Session, argv: list[bytes]) -> Reply:
     for at in range(1, len(argv), 2):
         if db.find_for_write(argv[at]) is not None:
             return 0
-    _put_many(ctx, argv)
+    ctx.db.put_many(argv, EVENT_STRING, b"set")
     return 1
-
-
-def _put_many(ctx: Session, argv: list[bytes]) -> None:
-    db = ctx.db
-    at = 1
-    for entry in db.table.seek_all(argv):
-        name = argv[at]
-        db.put_at(entry, name, argv[at + 1])
-        db.changed(name, None, EVENT_STRING, b"set")
-        at += 2
 
 
 # Counters.

@@ -325,10 +325,7 @@ def test_many_keys_stored_at_once_are_as_those_stored_one_by_one(seed: int, lfu:
             words += [b"%d" % rng.randrange(step + 20), bytes(rng.randrange(100))]
         for at in range(1, len(words), 2):
             one.put(words[at], words[at + 1])
-        at = 1
-        for entry in other.table.seek_all(words):
-            other.put_at(entry, words[at], words[at + 1])
-            at += 2
+        other.put_many(words, EVENT_STRING, b"set")
         for db in (one, other):
             db.keyspace.now += 1000
             key = words[1]
