@@ -2,10 +2,10 @@
 
 As in Redis's ``expire.c`` the work is bounded and adapts to what it finds. A cycle, ``hz`` times a
 second, walks on from where the last one stopped, at least a little, and draws as many keys at
-random; it goes on while it finds more than a tenth of those drawn expired, up to a quarter of the processor's time
-(``active-expire-effort`` moves both figures). A cycle that ran out of time is followed by fast
-ones, single slices at short intervals, until the next. All work is done in slices of under a
-millisecond with the clients served between them.
+random; it goes on while it finds more than a tenth of those drawn expired, up to a quarter of the
+processor's time (``active-expire-effort`` moves both figures). A cycle that ran out of time is
+followed by fast ones, single slices at short intervals, until the next. All work is done in slices
+of under a millisecond with the clients served between them.
 """
 
 from __future__ import annotations
@@ -158,10 +158,10 @@ class Expiration(Component):
         # In turns: one after the other, which misses none, and at random, which tells how many are
         # due, in whatever order they came.
         drawing = False
-        looked = drawn = expired = 0
+        drawn = expired = 0
         left = 0  # milliseconds that those have that were drawn and are not due
         cursor = db.expire_cursor
-        for _ in range(2 * len(timed)):
+        for looked in range(1, 2 * len(timed) + 1):
             if not timed:
                 break
             if drawing:
@@ -173,7 +173,6 @@ class Expiration(Component):
                     cursor = len(timed)
                 cursor -= 1
                 entry = timed[cursor]
-            looked += 1
             if entry.deadline <= now:
                 db.expire(entry.key)
                 expired += drawing

@@ -132,23 +132,17 @@ class KeyTable:
             if i >= size:
                 i &= mask >> 1
             found.append(slots[i])
-        n: i64 = 0
-        for full in hashes:
-            bits = i32(full)
+        for n in range(i64(len(found))):
+            bits = i32(hashes[n])
             entry = found[n]
             if entry is not None and entry.hash_bits != bits:
                 while entry is not None and entry.hash_bits != bits:
                     entry = entry.next
                 found[n] = entry
-            n += 1
-        n = 0
-        at = 1
-        while at < count:
+        for n in range(i64(len(found))):
             entry = found[n]
-            if entry is not None and entry.key != words[at]:
-                found[n] = self.seek(words[at])
-            n += 1
-            at += 2
+            if entry is not None and entry.key != words[2 * n + 1]:
+                found[n] = self.seek(words[2 * n + 1])
         return found
 
     def insert(self, key: bytes, value: Value, clock: i32) -> Entry:

@@ -396,10 +396,7 @@ class Database:
         """
         found = self.table.seek_all(words)
         # What is replaced is let go of at the end, all together: see `KeyTable.seek_all`.
-        replaced: list[Value] = []
-        for entry in found:
-            if entry is not None:
-                replaced.append(entry.value)
+        replaced = [entry.value for entry in found if entry is not None]
         at = 1
         for entry in found:
             # One without an entry may have got it meanwhile.
@@ -409,6 +406,7 @@ class Database:
                 self._overwrite(entry, words[at + 1])
             self.changed(words[at], None, event_class, event)
             at += 2
+        replaced.clear()
 
     def _overwrite(self, entry: Entry, value: Value) -> None:
         old = entry.value

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.key_table import TIMED_MEMORY, ENTRY_MEMORY, object_memory
+from node.key_table import ENTRY_MEMORY, TIMED_MEMORY, object_memory
 from node.keyspace import Database
 from node.values.collection import Collection
 from tests.differential.families import FAMILIES

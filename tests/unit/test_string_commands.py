@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.key_table import TIMED_MEMORY, ENTRY_MEMORY, object_memory
+from node.key_table import ENTRY_MEMORY, TIMED_MEMORY, object_memory
 from node.keyspace import STILL_PAUSED
 from tests.inprocess import LocalServer, follow_log, read_log
 from tests.wire import NULL_BULK, OK, QUEUED, Argument, Error
