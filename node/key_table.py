@@ -111,8 +111,8 @@ class KeyTable:
             entry = entry.next
         return None
 
-    def seek_all(self, words: list[bytes]) -> list[Entry | None]:
-        """The entries of several keys: every second of ``words``, from the second on.
+    def seek_all(self, words: list[bytes], step: i64) -> list[Entry | None]:
+        """The entries of several keys: every ``step``-th of ``words``, from the second on.
 
         With many keys nearly all the time goes by waiting for memory: looked up in loops that do
         one step each, and little else, the processor waits for several of them at once.
@@ -122,7 +122,7 @@ class KeyTable:
         at: i64 = 1
         while at < count:
             hashes = append(hashes, hash(words[at]))
-            at += 2
+            at += step
         mask = self.mask
         size = self.size
         slots = self.slots
@@ -141,8 +141,8 @@ class KeyTable:
                 found[n] = entry
         for n in range(i64(len(found))):
             entry = found[n]
-            if entry is not None and entry.key != words[2 * n + 1]:
-                found[n] = self.seek(words[2 * n + 1])
+            if entry is not None and entry.key != words[n * step + 1]:
+                found[n] = self.seek(words[n * step + 1])
         return found
 
     def insert(self, key: bytes, value: Value, clock: i32) -> Entry:

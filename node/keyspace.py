@@ -304,6 +304,22 @@ class Database:
             keyspace.notify(EVENT_KEY_MISS, b"keymiss", key, self.index)
         return None
 
+    def find_many(self, words: list[bytes]) -> list[Value | None]:
+        """As :meth:`find` for several keys: all of ``words`` but the first."""
+        keyspace = self.keyspace
+        values: list[Value | None] = []
+        at = 1
+        for entry in self.table.seek_all(words, 1):
+            if entry is None or entry.deadline != NEVER or keyspace.lfu:
+                values.append(self.find(words[at]))
+            else:
+                if keyspace.touching:
+                    entry.clock = keyspace.clock
+                keyspace.statistics.hits += 1
+                values.append(entry.value)
+            at += 1
+        return values
+
     def find_for_write(self, key: bytes) -> Value | None:
         """The value of ``key`` for a command that may change it: used, not counted."""
         entry = self.table.seek(key)
@@ -394,7 +410,7 @@ class Database:
 
         ``words`` are a word, a key, a value, a key and so on.
         """
-        found = self.table.seek_all(words)
+        found = self.table.seek_all(words, 2)
         # What is replaced is let go of at the end, all together: see `KeyTable.seek_all`.
         replaced = [entry.value for entry in found if entry is not None]
         at = 1

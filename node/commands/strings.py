@@ -385,10 +385,8 @@ def get_and_expire(ctx: Session, argv: list[bytes]) -> Reply:
     tips=["request_policy:multi_shard"],
 )
 def get_many(ctx: Session, argv: list[bytes]) -> Reply:
-    db = ctx.db
     replies: list[Reply] = []
-    for name in argv[1:]:
-        value = db.find(name)
+    for value in ctx.db.find_many(argv):
         if type(value) is bytes:
             replies.append(value)
         elif type(value) is bytearray:

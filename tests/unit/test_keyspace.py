@@ -341,3 +341,28 @@ def test_many_keys_stored_at_once_are_as_those_stored_one_by_one(seed: int, lfu:
         assert other.deadline(key) == one.deadline(key)
         assert lfu or other.clock(key) == one.clock(key)
     assert one.memory == other.memory
+
+
+@pytest.mark.parametrize("lfu", [False, True])
+def test_many_keys_found_at_once_are_as_those_found_one_by_one(lfu: bool) -> None:
+    rng = random.Random(1)
+    pair = make_keyspace(1), make_keyspace(1)
+    for keyspace in pair:
+        keyspace.lfu = lfu
+        db = keyspace.databases[0]
+        for i in range(300):
+            db.put(b"%d" % i, b"v%d" % i)
+            if i % 3 == 0:
+                db.set_deadline(b"%d" % i, keyspace.now + i * 10)
+    one, other = (keyspace.databases[0] for keyspace in pair)
+    for step in range(100):
+        words = [b"MGET", *(b"%d" % rng.randrange(400) for _ in range(rng.randrange(1, 30)))]
+        for keyspace in pair:
+            keyspace.now += 20
+            keyspace.clock = step
+        assert other.find_many(words) == [one.find(key) for key in words[1:]]
+    first, second = (keyspace.statistics for keyspace in pair)
+    assert (first.hits, first.misses) == (second.hits, second.misses)
+    assert first.expired == second.expired > 0
+    assert all(lfu or other.clock(key) == one.clock(key) for key, _ in one.items())
+    check(other)
