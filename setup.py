@@ -24,7 +24,7 @@ CORE = [
     "cluster/slots.py",
     "cluster/state.py",
     "node/blocking.py",
-    "node/bucket.py",
+    "node/key_table.py",
     "node/command.py",
     "node/command_log.py",
     "node/commands/arguments.py",

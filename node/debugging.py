@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.bucket import Bucket
 from node.command import Command, Group
 from node.commands.arguments import (
     NO_SUCH_KEY,
@@ -27,6 +26,7 @@ from node.component import Component
 from node.config.rewriting import rewrite_file
 from node.config.syntax import decode, parse_memory
 from node.connection import is_local
+from node.key_table import NEVER, Entry, KeyTable
 from node.keyspace import Database
 from node.resp import (
     OK,
@@ -345,9 +345,10 @@ class Debugging(Component):
         databases = self.engine.keyspace.databases
         if not 0 <= number < len(databases):
             raise ReplyError(b"ERR Out of range database")
-        buckets = databases[number].buckets
-        text = "[Dictionary HT]\n" + describe_table([len(bucket.entries) for bucket in buckets])
-        text += "[Expires HT]\n" + describe_table([_deadlines(bucket) for bucket in buckets])
+        table = databases[number].table
+        text = "[Dictionary HT]\n" + describe_table(_chain_lengths(table))
+        # These are in a list, which has no empty place.
+        text += "[Expires HT]\n" + describe_table([1] * len(table.timed))
         return Verbatim(text.encode())
 
     def _table_of_value(self, ctx: Session, argv: list[bytes]) -> Reply:
@@ -395,7 +396,7 @@ class Debugging(Component):
             ("hash", Hash(limits)),
             ("set", Set(limits)),
             ("zset", SortedSet(limits)),
-            ("bucket", Bucket()),
+            ("entry", Entry(b"", b"", 0, 0, None)),
             ("session", ctx),
         ]
         bits = 64 if sys.maxsize > 2**32 else 32
@@ -409,15 +410,22 @@ def _leading_integer(text: bytes) -> int:
     return int(match[1]) if match is not None else 0
 
 
-def _deadlines(bucket: Bucket) -> int:
-    return 0 if bucket.deadlines is None else len(bucket.deadlines)
+def _chain_lengths(table: KeyTable) -> list[int]:
+    lengths: list[int] = []
+    for entry in table.slots:
+        length = 0
+        while entry is not None:
+            length += 1
+            entry = entry.next
+        lengths.append(length)
+    return lengths
 
 
 def _key_digests(db: Database) -> Iterator[bytes]:
-    for bucket in db.buckets:
-        deadlines = bucket.deadlines or {}
-        for name, entry in bucket.entries.items():
-            yield key_digest(name, entry.value, name in deadlines)
+    for entry in db.table.slots:
+        while entry is not None:
+            yield key_digest(entry.key, entry.value, entry.deadline != NEVER)
+            entry = entry.next
 
 
 def describe_table(sizes: Sequence[int]) -> str:

@@ -21,6 +21,7 @@ from node.command import DENYOOM, Command
 from node.component import Component
 from node.engine import STAGE_MEMORY, Engine
 from node.information import Fields, Section
+from node.key_table import NEVER, Entry
 from node.keyspace import STILL_REPLICA, Database
 from node.resp import Error, Reply
 from node.session import CLASS_REPLICA, Session
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 POOL_SIZE: Final = 16
 # Beyond this more samples would only take longer.
 MOST_SAMPLES: Final = 1000
-# Buckets looked at for a sample of keys with a deadline, where few have any, before others get
-# their turn.
-VOLATILE_PASSES: Final = 2048
 # Clients' buffers are added up over this many clients per tick at most, on average.
 CLIENTS_PER_TICK: Final = 1000
 OOM: Final = b"OOM command not allowed when used memory > 'maxmemory'."
@@ -97,8 +95,6 @@ class Eviction(Component):
         self._config = server.config
         self._pool: list[Candidate] = []
         self._next_db = 0
-        # Per database, where the walk for keys with a deadline goes on.
-        self._cursors = [0] * len(server.engine.keyspace.databases)
         self._guarding = False
         self.limit = 0
         self._policy = "noeviction"
@@ -299,9 +295,8 @@ class Eviction(Component):
             for _ in databases:
                 self._next_db = (self._next_db + 1) % len(databases)
                 db = databases[self._next_db]
-                keys = self._sample(db, 1)
-                if keys:
-                    return db, keys[0]
+                for entry in self._sample(db, 1):
+                    return db, entry.key
             return None
         # Another one first each time, since the pool may be full before the last.
         first = self._next_db = (self._next_db + 1) % len(databases)
@@ -310,11 +305,8 @@ class Eviction(Component):
                 self._fill_pool(db)
         while self._pool:
             best = self._pool.pop()
-            bucket = best.db.bucket_of(best.key)
-            if best.key in bucket.entries and (
-                not self._volatile
-                or (bucket.deadlines is not None and best.key in bucket.deadlines)
-            ):
+            stored = best.db.table.seek(best.key)
+            if stored is not None and (not self._volatile or stored.deadline != NEVER):
                 return best.db, best.key
         return None
 
@@ -324,18 +316,18 @@ class Eviction(Component):
         by_deadline = self._policy == "volatile-ttl"
         pool = self._pool
         known = {candidate.key for candidate in pool if candidate.db is db}
-        for key in self._sample(db, self._samples):
+        for entry in self._sample(db, self._samples):
+            key = entry.key
             if key in known:
                 continue
             known.add(key)
-            bucket = db.bucket_of(key)
+            score: int
             if by_deadline:
-                assert bucket.deadlines is not None
-                score = -bucket.deadlines[key]
+                score = -entry.deadline
             elif keyspace.lfu:
-                score = 255 - keyspace.lfu_decayed(bucket.entries[key].clock)
+                score = 255 - keyspace.lfu_decayed(entry.clock)
             else:
-                score = (keyspace.clock - bucket.entries[key].clock) & 0xFFFFFF
+                score = (keyspace.clock - entry.clock) & 0xFFFFFF
             if len(pool) >= POOL_SIZE and score <= pool[0].score:
                 continue
             at = len(pool)
@@ -345,38 +337,9 @@ class Eviction(Component):
             if len(pool) > POOL_SIZE:
                 del pool[0]
 
-    def _sample(self, db: Database, count: int) -> list[bytes]:
-        """Up to ``count`` random keys of ``db``; some may be the same.
-
-        They come from a random bucket, whose keys have nothing in common but some bits of their
-        hash, or from several where one has too few.
-        """
-        keys: list[bytes] = []
-        left = db.volatile if self._volatile else db.count
-        if left == 0:
-            return keys
+    def _sample(self, db: Database, count: int) -> list[Entry]:
+        """Up to ``count`` random keys that may go; some may be the same, or none be found."""
         random = db.keyspace.random.random
-        buckets = db.buckets
-        size = len(buckets)
-        # Usually most buckets have some; where few do, walk on from where the last walk ended.
-        sparse = left * 8 < size
-        at = self._cursors[db.index] % size if sparse else int(random() * size)
-        for _ in range(VOLATILE_PASSES):
-            bucket = buckets[at]
-            source = bucket.deadlines if self._volatile else bucket.entries
-            at += 1
-            if at == size:
-                at = 0
-            if not source:
-                continue
-            found = list(source)
-            missing = count - len(keys)
-            if len(found) <= missing:
-                keys += found
-            else:
-                keys += [found[int(random() * len(found))] for _ in range(missing)]
-            if len(keys) >= count or len(keys) >= left:
-                break
-        if sparse:
-            self._cursors[db.index] = at
-        return keys
+        if self._volatile:
+            return db.table.sample_timed(count, random)
+        return db.table.sample(count, random)

@@ -1,11 +1,11 @@
 """Active expiry: keys whose time has come go even if nobody asks for them.
 
 As in Redis's ``expire.c`` the work is bounded and adapts to what it finds. A cycle, ``hz`` times a
-second, walks on from where the last one stopped, at least a little; it goes on while it finds more
-than a tenth of the looked-at keys expired, up to a quarter of the processor's time
-(``active-expire-effort`` moves both figures). A cycle that ran out of time is followed by fast
-ones, single slices at short intervals, until the next. All work is done in slices of under a
-millisecond with the clients served between them.
+second, walks on from where the last one stopped, at least a little, and draws as many keys at
+random; it goes on while it finds more than a tenth of those drawn expired, up to a quarter of the
+processor's time (``active-expire-effort`` moves both figures). A cycle that ran out of time is
+followed by fast ones, single slices at short intervals, until the next. All work is done in slices
+of under a millisecond with the clients served between them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ SLICE_NS: Final = 700_000
 FAST_INTERVAL: Final = 0.0014
 # A share of expired keys that INFO shows as none.
 FADED: Final = 0.00005
+# Keys looked at between two looks at the clock.
+PORTION: Final = 8
+# Keys whose average time to live replaces what was known of it (Redis: 50 times 20).
+AVERAGED: Final = 1000
 # Keys looked at before it can be said how many are expired.
 SAMPLE: Final = 400
 
@@ -142,43 +146,51 @@ class Expiration(Component):
         return more
 
     def expire_slice(self, db: Database, until: int, acceptable: float) -> bool:
-        """Expire what is due in some buckets of ``db``; True when it pays to go on at once.
+        """Expire some of what is due in ``db``; True when it pays to go on at once.
 
         ``until`` is in monotonic nanoseconds, ``acceptable`` the share of expired keys among those
         looked at that may be left.
         """
         clock = self.engine.clock
         now = db.keyspace.now
-        looked = expired = visited = 0
-        more = True
-        while more and db.volatile and visited < db.size:
-            if db.expire_cursor >= db.size:
-                db.expire_cursor = 0
-            deadlines = db.buckets[db.expire_cursor].deadlines
-            db.expire_cursor += 1
-            visited += 1
-            if deadlines is None:
-                if visited % 64 == 0 and clock.monotonic_ns() > until:
-                    break
-                continue
-            looked += len(deadlines)
-            due = [key for key, deadline in deadlines.items() if deadline <= now]
-            left = [deadline for deadline in deadlines.values() if deadline > now]
-            for key in due:
-                db.expire(key)
-                expired += 1
-                # Several times a bucket: a key may be a collection of some size, or the last one
-                # in memory that then goes back to the system.
-                if expired % 8 == 0 and clock.monotonic_ns() > until:
-                    db.expire_cursor -= 1
-                    break
-            if left:
-                ttl = sum(left) // len(left) - now
-                db.average_ttl += (ttl - db.average_ttl) // 50 if db.average_ttl else ttl
-            if looked >= SAMPLE:
-                more = expired > looked * acceptable
-            if clock.monotonic_ns() > until:
+        timed = db.table.timed
+        random = db.keyspace.random.random
+        # In turns: one after the other, which misses none, and at random, which tells how many are
+        # due, in whatever order they came.
+        drawing = False
+        drawn = expired = 0
+        left = 0  # milliseconds that those have that were drawn and are not due
+        cursor = db.expire_cursor
+        for looked in range(1, 2 * len(timed) + 1):
+            if not timed:
                 break
-        self._looked += looked
+            if drawing:
+                entry = timed[int(random() * len(timed))]
+                drawn += 1
+            else:
+                # Downwards, since the last one takes the place of one that goes.
+                if not 0 < cursor <= len(timed):
+                    cursor = len(timed)
+                cursor -= 1
+                entry = timed[cursor]
+            if entry.deadline <= now:
+                db.expire(entry.key)
+                expired += drawing
+            elif drawing:
+                left += entry.deadline - now
+            drawing = not drawing
+            # Often: a key may be a collection of some size, or the last one in memory that then
+            # goes back to the system.
+            if looked % PORTION == 0:
+                if looked >= SAMPLE and expired <= drawn * acceptable:
+                    break
+                if clock.monotonic_ns() > until:
+                    break
+        db.expire_cursor = cursor
+        if drawn > expired:
+            ttl = left // (drawn - expired)
+            weight = min(1.0, drawn / AVERAGED)
+            db.average_ttl += int((ttl - db.average_ttl) * weight) if db.average_ttl else ttl
+        self._looked += drawn
         self._expired += expired
-        return db.volatile > 0 and expired > looked * acceptable
+        return db.volatile > 0 and expired > drawn * acceptable

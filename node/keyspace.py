@@ -1,17 +1,7 @@
 """Databases: what is stored under which key, until when, and who must hear of a change.
 
-A database is a list of *buckets* that grows by linear hashing on Python's keyed hash of the key:
-one bucket is split or merged at a time, so that no insertion ever stops the server for a rehash,
-and a bucket is small enough to be walked in one go. A bucket (:mod:`node.bucket`) holds two dicts
-side by side:
-
-- ``entries``: key -> :class:`Entry`, the value and when it was last used, or how often,
-- ``deadlines``: key -> Unix milliseconds at which it expires; None while no key of the bucket does.
-
-The address of a key is computed once and serves both. Cursors of SCAN are positions in the
-order of bit-reversed hashes, in which a bucket is a contiguous interval however far the table has
-grown; that gives Redis's guarantee (what is there throughout is returned) for any sequence of
-splits and merges between two calls.
+A database has its keys in a hash table (:mod:`node.key_table`), whose entries say what the value
+is, when the key expires, and when it was last used, or how often.
 
 What happens to a key is said once, by :meth:`Database.changed`: it counts the change, keeps the
 memory account, fails transactions that WATCH the key, and emits the keyspace event.
@@ -23,21 +13,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from mypy_extensions import i64
-
-from node.bucket import (
-    BUCKET_MEMORY,
-    DEADLINE_MEMORY,
-    ENTRY_MEMORY,
-    Bucket,
-    Entry,
-    Value,
-    object_memory,
-)
 from node.key_index import KeyIndex
+from node.key_table import ENTRY_MEMORY, NEVER, TIMED_MEMORY, Entry, KeyTable, Value, object_memory
 from node.trash import Trash
 from node.values.collection import Collection, Limits
-from node.values.table import is_spacious, nth_key, scan_buckets
 
 if TYPE_CHECKING:
     from node.blocking import Wait
@@ -68,15 +47,6 @@ STILL_REPLICA: Final = 1 << 2  # the master says what goes
 # What the master has not said to be gone is there for its commands.
 STILL_OBEYING: Final = 1 << 3
 UNHIDDEN: Final = STILL_LOADING | STILL_OBEYING
-
-# Average entries per bucket beyond which one more bucket is split, below which two are merged.
-SPLIT_LOAD: Final = 48
-MERGE_LOAD: Final = 12
-# Buckets that are made in advance at most: some milliseconds' work, some megabytes.
-MOST_RESERVED: Final = 1 << 17
-# RANDOMKEY accepts an entry with a chance in proportion to its bucket's size; no bucket gets
-# near this many entries, since the hash is keyed.
-LARGEST_BUCKET: Final = 192
 
 
 class Statistics:
@@ -208,7 +178,7 @@ class Keyspace:
         one.exchange(other)
         for db in (one, other):
             for key in db.waiters:
-                if key in db.bucket_of(key).entries:
+                if db.table.seek(key) is not None:
                     self.ready.append((db, key))
                     self.pending = True
 
@@ -221,7 +191,7 @@ class Keyspace:
             db.touch_watched(other)
             db.exchange(other)
             for key in db.waiters:
-                if key in db.bucket_of(key).entries:
+                if db.table.seek(key) is not None:
                     self.ready.append((db, key))
                     self.pending = True
         self.discard_all(fresh)
@@ -275,13 +245,8 @@ class Database:
     __slots__ = (
         "index",
         "keyspace",
-        "buckets",
-        "mask",
-        "size",
-        "count",
-        "volatile",
-        "memory",
-        "room",
+        "table",
+        "held",
         "watches",
         "waiters",
         "key_index",
@@ -292,13 +257,8 @@ class Database:
     def __init__(self, keyspace: Keyspace, index: int) -> None:
         self.keyspace = keyspace
         self.index = index
-        self.buckets: list[Bucket] = [Bucket()]
-        self.mask: i64 = 1
-        self.size: i64 = 1  # buckets
-        self.count = 0  # keys
-        self.volatile = 0  # keys with a deadline
-        self.memory = 0  # bytes, all that follows from the data
-        self.room = 0  # bytes of it that are tables of buckets
+        self.table = KeyTable()
+        self.held = 0  # bytes: all that follows from the data, but for the table's slots
         # Keys that clients WATCH -> their watches.
         self.watches: dict[bytes, dict[Watch, None]] = {}
         # Keys that clients are blocked on -> their waits, in order of arrival.
@@ -309,19 +269,29 @@ class Database:
         self.expire_cursor = 0
         self.average_ttl = 0  # milliseconds, as active expiry saw it
 
+    @property
+    def count(self) -> int:
+        """How many keys there are."""
+        return self.table.count
+
+    @property
+    def volatile(self) -> int:
+        """How many of them have a deadline."""
+        return len(self.table.timed)
+
+    @property
+    def memory(self) -> int:
+        """Bytes: all that follows from the data."""
+        return self.held + self.table.room
+
     # Looking up.
 
     def find(self, key: bytes) -> Value | None:
         """The value of ``key`` for a command that reads it: counted as hit or miss, and used."""
-        i: i64 = hash(key)
-        i &= self.mask
-        if i >= self.size:
-            i &= self.mask >> 1
-        bucket = self.buckets[i]
-        entry = bucket.entries.get(key)
+        entry = self.table.seek(key)
         keyspace = self.keyspace
         if entry is not None:
-            if bucket.deadlines is None or not self._is_due(bucket, key):
+            if entry.deadline == NEVER or not self._is_due(entry):
                 if keyspace.touching:
                     if keyspace.lfu:
                         entry.clock = keyspace.lfu_used(entry.clock)
@@ -334,15 +304,26 @@ class Database:
             keyspace.notify(EVENT_KEY_MISS, b"keymiss", key, self.index)
         return None
 
+    def find_many(self, words: list[bytes]) -> list[Value | None]:
+        """As :meth:`find` for several keys: all of ``words`` but the first."""
+        keyspace = self.keyspace
+        values: list[Value | None] = []
+        at = 1
+        for entry in self.table.seek_all(words, 1):
+            if entry is None or entry.deadline != NEVER or keyspace.lfu:
+                values.append(self.find(words[at]))
+            else:
+                if keyspace.touching:
+                    entry.clock = keyspace.clock
+                keyspace.statistics.hits += 1
+                values.append(entry.value)
+            at += 1
+        return values
+
     def find_for_write(self, key: bytes) -> Value | None:
         """The value of ``key`` for a command that may change it: used, not counted."""
-        i: i64 = hash(key)
-        i &= self.mask
-        if i >= self.size:
-            i &= self.mask >> 1
-        bucket = self.buckets[i]
-        entry = bucket.entries.get(key)
-        if entry is None or (bucket.deadlines is not None and self._is_due(bucket, key)):
+        entry = self.table.seek(key)
+        if entry is None or (entry.deadline != NEVER and self._is_due(entry)):
             return None
         keyspace = self.keyspace
         if keyspace.touching:
@@ -354,35 +335,23 @@ class Database:
 
     def peek(self, key: bytes) -> Value | None:
         """The value of ``key``; neither counted nor used. An expired key is not there."""
-        bucket = self.bucket_of(key)
-        entry = bucket.entries.get(key)
-        if entry is None or (bucket.deadlines is not None and self._is_due(bucket, key)):
+        entry = self.table.seek(key)
+        if entry is None or (entry.deadline != NEVER and self._is_due(entry)):
             return None
         return entry.value
 
     def stored(self, key: bytes) -> Value | None:
         """The value of ``key``, even if it has expired; neither counted nor used."""
-        entry = self.bucket_of(key).entries.get(key)
+        entry = self.table.seek(key)
         return None if entry is None else entry.value
 
-    def bucket_of(self, key: bytes) -> Bucket:
-        i: i64 = hash(key)
-        i &= self.mask
-        if i >= self.size:
-            i &= self.mask >> 1
-        return self.buckets[i]
-
-    def _is_due(self, bucket: Bucket, key: bytes) -> bool:
-        """True when ``key`` has expired; it is deleted then, unless this is not for us to do."""
-        deadlines = bucket.deadlines
-        if deadlines is None:
-            return False
-        deadline = deadlines.get(key)
+    def _is_due(self, entry: Entry) -> bool:
+        """True when a key has expired; it is deleted then, unless this is not for us to do."""
         keyspace = self.keyspace
-        if deadline is None or deadline > keyspace.now:
+        if entry.deadline == NEVER or entry.deadline > keyspace.now:
             return False
         if keyspace.expiring:
-            self.expire(key)
+            self.expire(entry.key)
         return not keyspace.still & UNHIDDEN
 
     def is_due(self, key: bytes) -> bool:
@@ -424,55 +393,36 @@ class Database:
 
         Says nothing to anyone: the handler calls :meth:`changed` afterwards.
         """
-        i: i64 = hash(key)
-        i &= self.mask
-        if i >= self.size:
-            i &= self.mask >> 1
-        bucket = self.buckets[i]
-        entry = bucket.entries.get(key)
-        if entry is not None and bucket.deadlines is not None and key in bucket.deadlines:
-            if self._is_due(bucket, key):
+        entry = self.table.seek(key)
+        if entry is not None and entry.deadline != NEVER:
+            if self._is_due(entry):
                 self.delete(key)  # where it was hidden only
                 entry = None
-                bucket = self.bucket_of(key)
             elif not keep_ttl:
-                self.persist(key)
+                self._drop_deadline(entry)
         if entry is None:
-            self._add(bucket, key, value)
-            return
-        self._overwrite(entry, value)
-
-    def locate(self, words: list[bytes]) -> list[Entry | None]:
-        """Find what :meth:`put_at` is going to change, for several keys.
-
-        After the first of ``words`` come keys and other things by turns. With many keys nearly all
-        the time goes by waiting for memory: looked up in a loop of their own, which is short, the
-        processor waits for several of them at once.
-        """
-        count: i64 = len(words)
-        buckets: list[Bucket] = []
-        at: i64 = 1
-        while at < count:
-            i: i64 = hash(words[at])
-            i &= self.mask
-            if i >= self.size:
-                i &= self.mask >> 1
-            buckets.append(self.buckets[i])
-            at += 2
-        found: list[Entry | None] = []
-        at = 1
-        for bucket in buckets:
-            # Where there are deadlines it takes more than that.
-            found.append(bucket.entries.get(words[at]) if bucket.deadlines is None else None)
-            at += 2
-        return found
-
-    def put_at(self, entry: Entry | None, key: bytes, value: Value) -> None:
-        """As :meth:`put`, where :meth:`locate` has just found ``entry``, or None, for the key."""
-        if entry is None:
-            self.put(key, value)
+            self._add(key, value)
         else:
             self._overwrite(entry, value)
+
+    def put_many(self, words: list[bytes], event_class: int, event: bytes) -> None:
+        """Store strings under several keys, and say so of one after the other.
+
+        ``words`` are a word, a key, a value, a key and so on.
+        """
+        found = self.table.seek_all(words, 2)
+        # What is replaced is let go of at the end, all together: see `KeyTable.seek_all`.
+        replaced = [entry.value for entry in found if entry is not None]
+        at = 1
+        for entry in found:
+            # One without an entry may have got it meanwhile.
+            if entry is None or entry.deadline != NEVER:
+                self.put(words[at], words[at + 1])
+            else:
+                self._overwrite(entry, words[at + 1])
+            self.changed(words[at], None, event_class, event)
+            at += 2
+        replaced.clear()
 
     def _overwrite(self, entry: Entry, value: Value) -> None:
         old = entry.value
@@ -484,15 +434,15 @@ class Database:
             entry.clock = keyspace.lfu_used(entry.clock)
         if type(value) is bytes and type(old) is bytes:
             if len(value) != len(old):
-                self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
+                self.held += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
         elif old is not value:
             if isinstance(old, Collection):
-                self.memory -= old.accounted
+                self.held -= old.accounted
                 keyspace.trash.discard(old)
             else:
-                self.memory -= object_memory(old)
+                self.held -= object_memory(old)
             memory = object_memory(value)
-            self.memory += memory
+            self.held += memory
             if isinstance(value, Collection):
                 value.accounted = memory
 
@@ -501,79 +451,40 @@ class Database:
 
         Its deadline and access clock stay. Says nothing to anyone, as :meth:`put`.
         """
-        i: i64 = hash(key)
-        i &= self.mask
-        if i >= self.size:
-            i &= self.mask >> 1
-        entry = self.buckets[i].entries[key]
+        entry = self.table.seek(key)
+        assert entry is not None
         old = entry.value
         entry.value = value
         if type(value) is not bytes or type(old) is not bytes:
-            self.memory += object_memory(value) - object_memory(old)
+            self.held += object_memory(value) - object_memory(old)
         elif len(value) != len(old):
-            self.memory += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
+            self.held += ((len(value) + 48) & ~15) - ((len(old) + 48) & ~15)
 
     def add(self, key: bytes, value: Value) -> bool:
         """Store ``value`` under ``key`` unless there is something, expired or not: then False."""
-        i: i64 = hash(key)
-        i &= self.mask
-        if i >= self.size:
-            i &= self.mask >> 1
-        bucket = self.buckets[i]
-        if key in bucket.entries:
+        if self.table.seek(key) is not None:
             return False
-        self._add(bucket, key, value)
+        self._add(key, value)
         return True
 
-    def reserve(self, count: int) -> None:
-        """Have the buckets for about ``count`` keys ready, if the database is empty.
-
-        No more than MOST_RESERVED buckets: the number may be wrong.
-        """
-        if self.count:
-            return
-        size = min(count // SPLIT_LOAD + 1, MOST_RESERVED)
-        while self.size < size:
-            self.buckets.append(Bucket())
-            self.size += 1
-        self.mask = (1 << len(self.buckets).bit_length()) - 1
-
-    def _add(self, bucket: Bucket, key: bytes, value: Value) -> None:
+    def _add(self, key: bytes, value: Value) -> None:
         """Store a key that is not there."""
         keyspace = self.keyspace
-        entries = bucket.entries
-        entries[key] = Entry(value, keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock)
-        self.count += 1
+        self.table.insert(key, value, keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock)
         if type(value) is bytes:
             memory = (len(value) + 48) & ~15
         else:
             memory = object_memory(value)
             if isinstance(value, Collection):
                 value.accounted = memory
-        self.memory += ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        self.held += ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
         if self.key_index is not None:
-            self.memory += self.key_index.add(key)
+            self.held += self.key_index.add(key)
         if self.waiters and key in self.waiters:
             keyspace.ready.append((self, key))
             keyspace.pending = True
         if keyspace.notify_flags & EVENT_NEW:
             keyspace.notify(EVENT_NEW, b"new", key, self.index)
-        if self.count > self.size * SPLIT_LOAD:
-            self._split()
-            entries = bucket.entries
-        size: int = entries.__sizeof__()
-        if size + BUCKET_MEMORY != bucket.room:
-            if is_spacious(entries, size):
-                bucket.entries = {**entries}
-            self._measure(bucket)
-
-    def _measure(self, bucket: Bucket) -> None:
-        """Account for the size that ``bucket`` has by now."""
-        entries = bucket.entries
-        room = entries.__sizeof__() + BUCKET_MEMORY if entries else 0
-        self.memory += room - bucket.room
-        self.room += room - bucket.room
-        bucket.room = room
 
     def delete(self, key: bytes) -> bool:
         """Remove ``key`` without a word; True if it was there (expired or not)."""
@@ -585,24 +496,16 @@ class Database:
 
     def take(self, key: bytes) -> Value | None:
         """Remove ``key`` without a word and hand its value over, to be put elsewhere."""
-        bucket = self.bucket_of(key)
-        entry = bucket.entries.pop(key, None)
+        entry = self.table.remove(key)
         if entry is None:
             return None
         value = entry.value
-        deadlines = bucket.deadlines
-        if deadlines is not None and deadlines.pop(key, None) is not None:
-            self._forget_deadline(bucket)
-        self.count -= 1
         memory = value.accounted if isinstance(value, Collection) else object_memory(value)
-        self.memory -= ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        self.held -= ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
+        if entry.deadline != NEVER:
+            self.held -= TIMED_MEMORY
         if self.key_index is not None:
-            self.memory += self.key_index.discard(key)
-        if not bucket.entries:
-            bucket.entries = {}
-            self._measure(bucket)
-        if self.count < self.size * MERGE_LOAD and self.size > 1:
-            self._merge()
+            self.held += self.key_index.discard(key)
         return value
 
     def changed(
@@ -617,7 +520,7 @@ class Database:
         keyspace.dirty += dirty
         keyspace.pending = True
         if value is not None:
-            self.memory += value.memory - value.accounted
+            self.held += value.memory - value.accounted
             value.accounted = value.memory
         if self.watches and key in self.watches:
             self._tell_watchers(key)
@@ -642,149 +545,82 @@ class Database:
 
     def grow(self, size: int) -> None:
         """Account ``size`` bytes more (or less) for a string changed in place."""
-        self.memory += size
+        self.held += size
 
     # When a key was last used, or how often.
 
     def clock(self, key: bytes) -> int:
         """The access clock (LFU: counter) of ``key``, which must be there."""
-        return self.bucket_of(key).entries[key].clock
+        entry = self.table.seek(key)
+        assert entry is not None
+        return entry.clock
 
     def set_clock(self, key: bytes, clock: int) -> None:
         """Set what :meth:`clock` returns."""
-        self.bucket_of(key).entries[key].clock = clock
+        entry = self.table.seek(key)
+        assert entry is not None
+        entry.clock = clock
 
     # Deadlines.
 
     def deadline(self, key: bytes) -> int | None:
         """When ``key`` expires, Unix milliseconds; None when it does not."""
-        deadlines = self.bucket_of(key).deadlines
-        return None if deadlines is None else deadlines.get(key)
+        entry = self.table.seek(key)
+        return None if entry is None or entry.deadline == NEVER else entry.deadline
 
     def set_deadline(self, key: bytes, deadline: int) -> None:
         """Let ``key``, which must be there, expire at ``deadline`` (Unix milliseconds)."""
-        bucket = self.bucket_of(key)
-        assert key in bucket.entries
-        if bucket.deadlines is None:
-            bucket.deadlines = {}
-        deadlines = bucket.deadlines
-        if key not in deadlines:
-            self.volatile += 1
-            self.memory += DEADLINE_MEMORY
-        deadlines[key] = deadline
-        if is_spacious(deadlines, deadlines.__sizeof__()):
-            bucket.deadlines = {**deadlines}
+        entry = self.table.seek(key)
+        assert entry is not None
+        if self.table.set_deadline(entry, deadline):
+            self.held += TIMED_MEMORY
 
     def persist(self, key: bytes) -> bool:
         """Take ``key``'s deadline away; True if it had one."""
-        bucket = self.bucket_of(key)
-        deadlines = bucket.deadlines
-        if deadlines is None or deadlines.pop(key, None) is None:
-            return False
-        self._forget_deadline(bucket)
-        return True
+        entry = self.table.seek(key)
+        return entry is not None and self._drop_deadline(entry)
 
-    def _forget_deadline(self, bucket: Bucket) -> None:
-        self.volatile -= 1
-        self.memory -= DEADLINE_MEMORY
-        if not bucket.deadlines:
-            bucket.deadlines = None
+    def _drop_deadline(self, entry: Entry) -> bool:
+        if not self.table.drop_deadline(entry):
+            return False
+        self.held -= TIMED_MEMORY
+        return True
 
     # Walking.
 
     def index_keys(self, index: KeyIndex) -> None:
         """Let an empty ``index`` know the keys that are there, and all that come and go."""
         self.key_index = index
-        for bucket in self.buckets:
-            for key in bucket.entries:
-                self.memory += index.add(key)
+        for key in self.keys():
+            self.held += index.add(key)
 
     def __len__(self) -> int:
-        return self.count
+        return self.table.count
 
     def keys(self) -> Iterator[bytes]:
         """All keys, expired ones included; the database must not change meanwhile."""
-        for bucket in self.buckets:
-            yield from bucket.entries
+        for entry in self.table.slots:
+            while entry is not None:
+                yield entry.key
+                entry = entry.next
 
     def items(self) -> Iterator[tuple[bytes, Value]]:
         """All (key, value), expired ones included; the database must not change meanwhile."""
-        for bucket in self.buckets:
-            for key, entry in bucket.entries.items():
-                yield key, entry.value
-
-    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
-        """About ``count`` keys from ``cursor`` on, and the next cursor (0: the walk is over).
-
-        Every key that is there from the first call to the last is returned at least once.
-        Expired keys are among them. A sparse table is walked in bounded steps too.
-        """
-        buckets = self.buckets
-        return scan_buckets(lambda i: buckets[i].entries, self.mask, self.size, cursor, count)
+        for entry in self.table.slots:
+            while entry is not None:
+                yield entry.key, entry.value
+                entry = entry.next
 
     def random_key(self) -> bytes | None:
         """A key, each with the same chance, expired ones included; None when there is none."""
-        if self.count == 0:
+        if self.table.count == 0:
             return None
-        rng = self.keyspace.random
-        buckets = self.buckets
-        bound = LARGEST_BUCKET if self.size > 1 else self.count
-        while True:
-            entries = buckets[int(rng.random() * len(buckets))].entries
-            i = int(rng.random() * bound)
-            if i < len(entries):
-                return nth_key(entries, i)
-
-    # Growing and shrinking.
-
-    def _split(self) -> None:
-        half = (self.mask + 1) >> 1
-        bucket = self.buckets[self.size - half]
-        upper = self.size
-        mask = self.mask
-        parts: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
-        for key, entry in bucket.entries.items():
-            place: i64 = hash(key)
-            parts[place & mask == upper][key] = entry
-        # The bucket object stays: whoever has just looked it up goes on with it.
-        other = Bucket()
-        bucket.entries, other.entries = parts
-        deadlines = bucket.deadlines
-        if deadlines is not None:
-            bucket.deadlines = {k: v for k, v in deadlines.items() if k in bucket.entries} or None
-            other.deadlines = {k: v for k, v in deadlines.items() if k in other.entries} or None
-        self._measure(bucket)
-        self._measure(other)
-        self.buckets.append(other)
-        self.size += 1
-        if self.size > mask:
-            self.mask = mask * 2 + 1
-
-    def _merge(self) -> None:
-        if self.size == (self.mask + 1) >> 1:
-            self.mask >>= 1
-        upper = self.buckets.pop()
-        self.size -= 1
-        lower = self.buckets[self.size - ((self.mask + 1) >> 1)]
-        lower.entries.update(upper.entries)
-        upper.entries = {}
-        self._measure(upper)
-        self._measure(lower)
-        if upper.deadlines is not None:
-            if lower.deadlines is None:
-                lower.deadlines = upper.deadlines
-            else:
-                lower.deadlines.update(upper.deadlines)
+        return self.table.draw(self.keyspace.random.random).key
 
     def exchange(self, other: Database) -> None:
         """Swap all data with ``other``."""
-        self.buckets, other.buckets = other.buckets, self.buckets
-        self.mask, other.mask = other.mask, self.mask
-        self.size, other.size = other.size, self.size
-        self.count, other.count = other.count, self.count
-        self.volatile, other.volatile = other.volatile, self.volatile
-        self.memory, other.memory = other.memory, self.memory
-        self.room, other.room = other.room, self.room
+        self.table, other.table = other.table, self.table
+        self.held, other.held = other.held, self.held
         self.key_index, other.key_index = other.key_index, self.key_index
         self.expire_cursor, other.expire_cursor = other.expire_cursor, self.expire_cursor
 
@@ -796,8 +632,8 @@ class Database:
         """
         now = self.keyspace.now
         for key, watches in list(self.watches.items()):
-            here = key in self.bucket_of(key).entries
-            there = replacement is not None and key in replacement.bucket_of(key).entries
+            here = self.table.seek(key) is not None
+            there = replacement is not None and replacement.table.seek(key) is not None
             if not here and not there:
                 continue
             expired = False
@@ -813,7 +649,7 @@ class Database:
 
     def _tell_watchers(self, key: bytes) -> None:
         """``key`` has changed: the transactions of those who watch it fail."""
-        gone = key not in self.bucket_of(key).entries
+        gone = self.table.seek(key) is None
         for watch in list(self.watches[key]):
             if watch.expired and gone:
                 # It had expired when the client began to watch it: now it is deleted as well.
@@ -823,7 +659,7 @@ class Database:
 
     def throw_away(self, trash: Trash) -> None:
         """Put all data, which are replaced or used no more, into the trash."""
-        trash.discard_database(self.buckets, self.key_index, self.memory)
+        trash.discard_database(self.table, self.key_index, self.memory)
 
     def clear(self) -> int:
         """Let go of everything, to be freed bit by bit; the number of keys there were."""
@@ -834,12 +670,7 @@ class Database:
             self.keyspace.trash.filled()
             if self.key_index is not None:
                 self.key_index = self.key_index.fresh()
-        self.buckets = [Bucket()]
-        self.mask = 1
-        self.size = 1
-        self.count = 0
-        self.volatile = 0
-        self.memory = 0
-        self.room = 0
+        self.table = KeyTable()
+        self.held = 0
         self.expire_cursor = 0
         return count

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from node.bucket import Value
+from node.key_table import Value
 from node.keyspace import EVENT_GENERIC, Database
 from node.persistence.payload import dump, dump_portions
 from node.resp import encode_request

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from node.bucket import Bucket, Value
 from node.key_index import KeyIndex
+from node.key_table import KeyTable, Value
 from node.values.collection import Collection
 
 # Collections with more elements than this are freed bit by bit (LAZYFREE_THRESHOLD).
@@ -18,7 +18,7 @@ LAZY_FREE_SIZE: Final = 64
 
 
 class Trash:
-    """Large values, buckets and indexes on their way out.
+    """Large values, tables of keys and indexes on their way out.
 
     ``memory`` is what they still take, in bytes; ``freed`` counts those that are gone altogether.
     """
@@ -31,7 +31,7 @@ class Trash:
         # Called when something was thrown away.
         self.filled: Callable[[], None] = _ignore
         # Worked off from the right.
-        self._pieces: deque[Collection | Buckets | KeyIndex] = deque()
+        self._pieces: deque[Collection | Remains | KeyIndex] = deque()
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -43,7 +43,7 @@ class Trash:
             self.memory += value.accounted
             self.filled()
 
-    def discard_database(self, buckets: list[Bucket], index: KeyIndex | None, memory: int) -> None:
+    def discard_database(self, table: KeyTable, index: KeyIndex | None, memory: int) -> None:
         """Let go of all data of a database, which take so much memory, with its index.
 
         The caller says when, by :attr:`filled`.
@@ -52,7 +52,7 @@ class Trash:
         if index is not None:
             memory -= index.memory
             self._pieces.append(index)
-        self._pieces.append(Buckets(self, buckets, memory))
+        self._pieces.append(Remains(self, table, memory))
 
     def put_aside(self, value: Collection) -> None:
         """Keep a value for later that was found within another piece."""
@@ -78,37 +78,35 @@ class Trash:
         return False
 
 
-class Buckets:
-    """The buckets of a flushed database (same ``drain`` as a collection)."""
+class Remains:
+    """The keys of a flushed database (same ``drain`` as a collection)."""
 
-    __slots__ = ("memory", "_trash", "_buckets")
+    __slots__ = ("memory", "_trash", "_slots", "_timed")
 
-    def __init__(self, trash: Trash, buckets: list[Bucket], memory: int) -> None:
+    def __init__(self, trash: Trash, table: KeyTable, memory: int) -> None:
         self.memory = memory
         self._trash = trash
-        self._buckets = buckets
+        self._slots = table.slots
+        self._timed = table.timed
 
     def drain(self, budget: int) -> bool:
-        buckets = self._buckets
-        while buckets and budget > 0:
-            bucket = buckets[-1]
-            entries = bucket.entries
-            if len(entries) <= budget:
-                self.memory -= self.memory // len(buckets)
-                buckets.pop()
-                budget -= len(entries) or 1
-                for entry in entries.values():
-                    value = entry.value
-                    if isinstance(value, Collection):
-                        budget -= self._put_aside(value)
-            else:
-                bucket.deadlines = None
-                while budget > 0 and entries:
-                    value = entries.popitem()[1].value
-                    budget -= 1
-                    if isinstance(value, Collection):
-                        budget -= self._put_aside(value)
-        return not buckets
+        timed = self._timed
+        if timed:
+            # Only to be forgotten: each is in a slot as well.
+            del timed[-budget:]
+            return False
+        slots = self._slots
+        while slots and budget > 0:
+            self.memory -= self.memory // len(slots)
+            entry = slots.pop()
+            budget -= 1
+            while entry is not None:
+                value = entry.value
+                if isinstance(value, Collection):
+                    budget -= self._put_aside(value)
+                budget -= 1
+                entry = entry.next
+        return not slots
 
     def _put_aside(self, value: Collection) -> int:
         """Keep a large value for later; how many elements go with one that is small."""

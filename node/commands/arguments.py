@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from node.bucket import Value
+from node.key_table import Value
 from node.keyspace import Database
 from node.resp import Reply, ReplyError, Status
 from node.values import pattern

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.bucket import Value
 from node.command import Group, key
 from node.commands.arguments import (
     INT_MAX,
@@ -23,6 +22,7 @@ from node.commands.arguments import (
     scan_reply,
     type_name,
 )
+from node.key_table import NEVER, Value
 from node.keyspace import EVENT_GENERIC, Database
 from node.resp import OK, Reply, ReplyError, Status
 from node.session import Session
@@ -316,13 +316,12 @@ def list_keys(ctx: Session, argv: list[bytes]) -> Reply:
     now = ctx.now
     match = None if argv[1] == b"*" else pattern.compile(argv[1])
     found: list[bytes] = []
-    for bucket in ctx.db.buckets:
-        names = bucket.entries if match is None else filter(match, bucket.entries)
-        deadlines = bucket.deadlines
-        if deadlines is None:
-            found.extend(names)
-        else:
-            found.extend([name for name in names if deadlines.get(name, now + 1) > now])
+    for entry in ctx.db.table.slots:
+        while entry is not None:
+            if entry.deadline == NEVER or entry.deadline > now:
+                if match is None or match(entry.key):
+                    found.append(entry.key)
+            entry = entry.next
     return found
 
 
@@ -341,7 +340,7 @@ def scan(ctx: Session, argv: list[bytes]) -> Reply:
     cursor = scan_cursor(argv[1])
     options = scan_options(argv, 2, takes_type=True)
     db = ctx.db
-    cursor, found = db.scan(cursor, options.count)
+    cursor, found = db.table.scan(cursor, options.count)
     if options.match is not None:
         found = list(filter(options.match, found))
     kind = options.kind

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.bucket import DEADLINE_MEMORY, ENTRY_MEMORY, PLACE_MEMORY, object_memory
 from node.command import Group, key
 from node.commands.arguments import SYNTAX_ERROR, find_untouched, help_reply, integer
 from node.component import Component
 from node.eviction import clients_memory, replicas_memory
 from node.information import Fields, Section
+from node.key_table import ENTRY_MEMORY, SLOT_MEMORY, TIMED_MEMORY, object_memory
 from node.resp import OK, Map, Reply, ReplyError, Verbatim
 from node.session import Session
 from node.usage import (
@@ -92,7 +92,7 @@ class Memory(Component):
         """Bytes of :meth:`used` that are neither keys nor values."""
         total = self._buffers()
         for db in self.engine.keyspace.databases:
-            total += db.room + db.count * ENTRY_MEMORY + db.volatile * DEADLINE_MEMORY
+            total += db.table.room + db.count * ENTRY_MEMORY + db.volatile * TIMED_MEMORY
         return total
 
     def _collect(self) -> Fields:
@@ -160,9 +160,9 @@ class Memory(Component):
         value = find_untouched(ctx.db, name)
         if value is None:
             return None
-        size = object_memory(name) + ENTRY_MEMORY + PLACE_MEMORY + object_memory(value)
+        size = object_memory(name) + ENTRY_MEMORY + SLOT_MEMORY + object_memory(value)
         if ctx.db.deadline(name) is not None:
-            size += DEADLINE_MEMORY
+            size += TIMED_MEMORY
         return size
 
     @GROUP.command(
@@ -194,8 +194,8 @@ class Memory(Component):
         for db in keyspace.databases:
             if db.count:
                 tables = [
-                    *(b"overhead.hashtable.main", db.room + db.count * ENTRY_MEMORY),
-                    *(b"overhead.hashtable.expires", db.volatile * DEADLINE_MEMORY),
+                    *(b"overhead.hashtable.main", db.table.room + db.count * ENTRY_MEMORY),
+                    *(b"overhead.hashtable.expires", db.volatile * TIMED_MEMORY),
                 ]
                 items += (b"db.%d" % db.index, Map(tables))
         items += (

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from node.bucket import object_memory
 from node.command import Group, key
 from node.commands.arguments import (
     NOT_A_FLOAT,
@@ -21,6 +20,7 @@ from node.commands.arguments import (
     find_string_for_write,
     integer,
 )
+from node.key_table import object_memory
 from node.keyspace import EVENT_GENERIC, EVENT_STRING
 from node.resp import OK, Map, Reply, ReplyError
 from node.session import Session
@@ -385,10 +385,8 @@ def get_and_expire(ctx: Session, argv: list[bytes]) -> Reply:
     tips=["request_policy:multi_shard"],
 )
 def get_many(ctx: Session, argv: list[bytes]) -> Reply:
-    db = ctx.db
     replies: list[Reply] = []
-    for name in argv[1:]:
-        value = db.find(name)
+    for value in ctx.db.find_many(argv):
         if type(value) is bytes:
             replies.append(value)
         elif type(value) is bytearray:
@@ -412,7 +410,7 @@ def get_many(ctx: Session, argv: list[bytes]) -> Reply:
 def set_many(ctx: Session, argv: list[bytes]) -> Reply:
     if not len(argv) & 1:
         raise ReplyError(b"ERR wrong number of arguments for 'mset' command")
-    _put_many(ctx, argv)
+    ctx.db.put_many(argv, EVENT_STRING, b"set")
     return OK
 
 
@@ -433,18 +431,8 @@ def set_many_if_missing(ctx: Session, argv: list[bytes]) -> Reply:
     for at in range(1, len(argv), 2):
         if db.find_for_write(argv[at]) is not None:
             return 0
-    _put_many(ctx, argv)
+    ctx.db.put_many(argv, EVENT_STRING, b"set")
     return 1
-
-
-def _put_many(ctx: Session, argv: list[bytes]) -> None:
-    db = ctx.db
-    at = 1
-    for entry in db.locate(argv):
-        name = argv[at]
-        db.put_at(entry, name, argv[at + 1])
-        db.changed(name, None, EVENT_STRING, b"set")
-        at += 2
 
 
 # Counters.

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-from node.bucket import Value
 from node.config import Config
 from node.files import Files, Sink
+from node.key_table import NEVER, Value
 from node.keyspace import Keyspace
 from node.log import Log
-from node.persistence.dataset import SYNC_PORTION, describe_origin, write_dataset
+from node.persistence.dataset import STEP, SYNC_PORTION, describe_origin, write_dataset
 from node.persistence.rdb_writer import RdbWriter
 from node.resp import encode_request
 from node.values.hash import Hash
@@ -70,7 +70,7 @@ def write_commands(
 ) -> None:
     """Write all databases.
 
-    ``timestamp`` is written first, in Unix seconds, if given. ``step`` is called every few dozen
+    ``timestamp`` is written first, in Unix seconds, if given. ``step`` is called every STEP
     keys with the number of keys written. Raises what ``write`` raises.
     """
     parts: list[bytes] = []
@@ -82,25 +82,24 @@ def write_commands(
         if not db.count:
             continue
         parts.append(encode_request([b"SELECT", b"%d" % db.index]))
-        for bucket in db.buckets:
-            entries = bucket.entries
-            deadlines = bucket.deadlines
-            for key, entry in entries.items():
-                for wire in encode_key(key, entry.value):
+        for entry in db.table.slots:
+            while entry is not None:
+                for wire in encode_key(entry.key, entry.value):
                     parts.append(wire)
                     held += len(wire)
                     if held >= BUFFER:
                         write(b"".join(parts))
                         parts.clear()
                         held = 0
-                deadline = None if deadlines is None else deadlines.get(key)
-                if deadline is not None:
-                    wire = encode_request([b"PEXPIREAT", key, b"%d" % deadline])
+                if entry.deadline != NEVER:
+                    wire = encode_request([b"PEXPIREAT", entry.key, b"%d" % entry.deadline])
                     parts.append(wire)
                     held += len(wire)
-            if entries:
-                written += len(entries)
-                step(written)
+                written += 1
+                if written % STEP == 0:
+                    step(written)
+                entry = entry.next
+    step(written)
     if parts:
         write(b"".join(parts))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from node.key_table import NEVER
 from node.keyspace import Keyspace
 from node.persistence.rdb_reader import Record
 from node.persistence.rdb_writer import RdbWriter
@@ -12,6 +13,9 @@ from node.version import REDIS_VERSION
 
 SYNC_PORTION: Final = 4 << 20
 """Bytes after which an incremental flush is due (REDIS_AUTOSYNC_BYTES)."""
+
+STEP: Final = 32
+"""Keys after which whoever waits for a data set to be written hears how far it has come."""
 
 CLOCK_MASK: Final = 0xFFFFFF
 
@@ -44,7 +48,7 @@ def write_dataset(
     """Write all databases.
 
     ``policy`` is that of eviction, which decides whether idle times or frequencies are written as
-    well. ``step`` is called every few dozen keys, with the number of keys written.
+    well. ``step`` is called every STEP keys, with the number of keys written.
     """
     recency = policy.endswith("lru")
     frequency = policy.endswith("lfu")
@@ -53,21 +57,21 @@ def write_dataset(
         if not db.count:
             continue
         writer.select(db.index, db.count, db.volatile)
-        for bucket in db.buckets:
-            entries = bucket.entries
-            deadlines = bucket.deadlines
-            for key, entry in entries.items():
+        for entry in db.table.slots:
+            while entry is not None:
                 idle: int | None = None
                 count: int | None = None
                 if recency:
                     idle = (keyspace.clock - entry.clock) & CLOCK_MASK
                 elif frequency:
                     count = keyspace.lfu_decayed(entry.clock)
-                deadline = None if deadlines is None else deadlines.get(key)
-                writer.entry(key, entry.value, deadline, idle, count)
-            if entries:
-                written += len(entries)
-                step(written)
+                deadline = None if entry.deadline == NEVER else entry.deadline
+                writer.entry(entry.key, entry.value, deadline, idle, count)
+                written += 1
+                if written % STEP == 0:
+                    step(written)
+                entry = entry.next
+    step(written)
 
 
 class Intake:
@@ -132,7 +136,7 @@ class Intake:
             key = record.key
             db = databases[record.db]
             if self._sizes and record.db in self._sizes:
-                db.reserve(self._sizes.pop(record.db))
+                db.table.reserve(self._sizes.pop(record.db))
             if not db.add(key, record.value):
                 if not self._replace:
                     name = key.decode(errors="backslashreplace")

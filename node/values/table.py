@@ -20,7 +20,7 @@ Python keys the hash of bytes with a secret of the process (SipHash), so clients
 colliding keys; two runs of the process disagree about positions, which SCAN permits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain
 from math import sqrt
 from random import Random
@@ -73,8 +73,8 @@ def find_position(key: bytes) -> int:
     return int.from_bytes((hash(key) & LOW).to_bytes(6, "little").translate(REVERSED), "big")
 
 
-def scan_bucket(bucket: dict[bytes, V], cursor: int, count: int) -> tuple[int, list[bytes]]:
-    """Return up to `count` keys of one dict, from a position on, in scan order.
+def scan_bucket(bucket: Collection[bytes], cursor: int, count: int) -> tuple[int, list[bytes]]:
+    """Return up to `count` of these keys, from a position on, in scan order.
 
     Keys of equal position stay together, so there may be more than `count`.  The first item is the
     position of the next key, or -1 when there is none left.
@@ -99,7 +99,7 @@ def scan_bucket(bucket: dict[bytes, V], cursor: int, count: int) -> tuple[int, l
 
 
 def scan_buckets(
-    bucket_at: Callable[[int], dict[bytes, V]], mask: int, size: int, cursor: int, count: int
+    bucket_at: Callable[[int], Collection[bytes]], mask: int, size: int, cursor: int, count: int
 ) -> tuple[int, list[bytes]]:
     """Return the next cursor, 0 at the end, and about `count` keys of a table of buckets.
 

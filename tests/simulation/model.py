@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from node.bucket import Value
+from node.key_table import Value
 from node.keyspace import Keyspace
 from node.values.hash import Hash
 from node.values.list import List
@@ -50,15 +50,9 @@ def _entries(keyspace: Keyspace) -> Iterator[tuple[Name, Plain, int]]:
     for db in keyspace.databases:
         if not db.count:
             continue
-        for bucket in db.buckets:
-            deadlines = bucket.deadlines
-            for key, entry in bucket.entries.items():
-                deadline = None if deadlines is None else deadlines.get(key)
-                yield (
-                    (db.index, key),
-                    _plain(entry.value),
-                    NO_DEADLINE if deadline is None else deadline,
-                )
+        for key, value in db.items():
+            deadline = db.deadline(key)
+            yield (db.index, key), _plain(value), NO_DEADLINE if deadline is None else deadline
 
 
 def fingerprint_of(keyspace: Keyspace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.bucket import ENTRY_MEMORY
+from node.key_table import ENTRY_MEMORY
 from tests.differential.test_large import hash_request
 from tests.inprocess import LocalClient, LocalServer, follow_log, read_log
 from tests.wire import OK, Error, Map, Reply
@@ -255,6 +255,6 @@ def test_memory_is_accounted_to_the_byte(
         expected = 0
         if value is not None:
             assert not isinstance(value, bytes | bytearray)
-            expected = ((len(b"key") + 48) & ~15) + ENTRY_MEMORY + value.memory + db.room
+            expected = ((len(b"key") + 48) & ~15) + ENTRY_MEMORY + value.memory + db.table.room
             assert len(value)
         assert db.memory == expected

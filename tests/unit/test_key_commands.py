@@ -105,7 +105,7 @@ def test_times_left_are_rounded_as_in_redis(server: LocalServer) -> None:
 
 def stored_memory(keyspace: Keyspace) -> int:
     """The account, without the tables of the databases, which grow in steps."""
-    return keyspace.used_memory - sum(db.room for db in keyspace.databases)
+    return keyspace.used_memory - sum(db.table.room for db in keyspace.databases)
 
 
 @pytest.mark.parametrize("request_", [("RENAME", "old", "new"), ("MOVE", "old", 1)], ids=repr)

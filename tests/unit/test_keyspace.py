@@ -1,17 +1,15 @@
-"""The keyspace: buckets that grow and shrink one by one, walks that miss nothing, deadlines."""
+"""The keyspace: slots that are split and merged one by one, walks that miss nothing, deadlines."""
 
 import random
 from collections import Counter
 
 import pytest
 
-from node.bucket import BUCKET_MEMORY
+from node.key_table import LONGEST_CHAIN, MOST_RESERVED, NEVER, SLOT_MEMORY
 from node.keyspace import (
     EVENT_EXPIRED,
     EVENT_GENERIC,
     EVENT_STRING,
-    LARGEST_BUCKET,
-    MOST_RESERVED,
     Database,
     Keyspace,
 )
@@ -28,26 +26,28 @@ def make_keyspace(seed: int = 0) -> Keyspace:
 
 def check(db: Database) -> None:
     """The invariants of a database."""
-    assert len(db.buckets) == db.size
-    assert (db.mask + 1) // 2 <= db.size <= db.mask + 1
-    count = volatile = room = 0
-    for i, bucket in enumerate(db.buckets):
-        entries = bucket.entries
-        count += len(entries)
-        assert bucket.room == (entries.__sizeof__() + BUCKET_MEMORY if entries else 0)
-        room += bucket.room
-        if bucket.deadlines is not None:
-            assert bucket.deadlines
-            assert bucket.deadlines.keys() <= entries.keys()
-            volatile += len(bucket.deadlines)
-        for key in entries:
-            at = hash(key) & db.mask
-            if at >= db.size:
-                at &= db.mask >> 1
+    table = db.table
+    assert len(table.slots) == table.size
+    assert (table.mask + 1) // 2 <= table.size <= table.mask + 1
+    count = volatile = 0
+    for i, entry in enumerate(table.slots):
+        while entry is not None:
+            count += 1
+            assert table.seek(entry.key) is entry
+            if entry.place >= 0:
+                volatile += 1
+                assert entry.deadline != NEVER
+                assert table.timed[entry.place] is entry
+            else:
+                assert entry.deadline == NEVER
+            at = hash(entry.key) & table.mask
+            if at >= table.size:
+                at &= table.mask >> 1
             assert at == i
-    assert count == db.count
+            entry = entry.next
+    assert count == db.count == len(db)
     assert volatile == db.volatile
-    assert room == db.room
+    assert table.room == (table.size - 1) * SLOT_MEMORY
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -64,7 +64,7 @@ def test_random_changes_keep_the_invariants(seed: int) -> None:
         if action < 0.5:
             model[key] = b"v" * rng.randrange(100)
             keep = rng.random() < 0.3
-            if not keep or key not in db.bucket_of(key).entries:
+            if not keep or db.table.seek(key) is None:
                 deadlines.pop(key, None)
             db.put(key, model[key], keep)
         elif action < 0.8 or (step // 2000) % 2 == 1:
@@ -83,7 +83,7 @@ def test_random_changes_keep_the_invariants(seed: int) -> None:
     for key in list(model):
         db.delete(key)
     check(db)
-    assert db.size == 1
+    assert db.table.size == 1
     assert db.memory == empty
 
 
@@ -103,7 +103,7 @@ def test_scan_returns_all_that_is_there_throughout(seed: int, trend: int) -> Non
     cursor = 0
     calls = 0
     while True:
-        cursor, keys = db.scan(cursor, rng.choice([1, 10, 100]))
+        cursor, keys = db.table.scan(cursor, rng.choice([1, 10, 100]))
         found.update(keys)
         calls += 1
         if cursor == 0:
@@ -123,10 +123,10 @@ def test_scan_keeps_to_its_count() -> None:
     for i in range(5000):
         db.put(b"%d" % i, b"")
     for count in (1, 10, 1000):
-        cursor, keys = db.scan(0, count)
+        cursor, keys = db.table.scan(0, count)
         assert len(keys) == count
         assert 0 < cursor < 2**48
-    assert sorted(db.scan(0, 10**6)[1]) == sorted(db.keys())
+    assert sorted(db.table.scan(0, 10**6)[1]) == sorted(db.keys())
 
 
 @pytest.mark.parametrize("cursor", [1, 2**47, 2**48 - 1, 2**48, 2**64 - 1, 12345678901234567890])
@@ -134,7 +134,7 @@ def test_scan_takes_any_cursor(cursor: int) -> None:
     db = make_keyspace().databases[0]
     for i in range(1000):
         db.put(b"%d" % i, b"")
-    after, keys = db.scan(cursor, 10)
+    after, keys = db.table.scan(cursor, 10)
     assert after >= 0
     assert all(find_position(key) >= cursor & (2**48 - 1) for key in keys)
 
@@ -144,25 +144,26 @@ def test_a_sparse_database_is_scanned_in_bounded_steps() -> None:
     for i in range(100_000):
         db.put(b"%d" % i, b"")
     # Emptied behind the back of the merging, as expiry of one region would leave it.
-    for bucket in db.buckets[1:]:
-        db.count -= len(bucket.entries)
-        bucket.entries = {}
+    table = db.table
+    for i in range(1, table.size):
+        table.count -= len(table.keys_at(i))
+        table.slots[i] = None
     cursor, calls, found = 0, 0, 0
     while True:
-        cursor, keys = db.scan(cursor, 10)
+        cursor, keys = db.table.scan(cursor, 10)
         found += len(keys)
         calls += 1
         if cursor == 0:
             break
     assert found == db.count
-    assert calls >= db.size // 100
+    assert calls >= table.size // 100
 
 
 def test_random_key_is_uniform() -> None:
     db = make_keyspace(7).databases[0]
     for i in range(1000):
         db.put(b"%d" % i, b"")
-    assert max(len(bucket.entries) for bucket in db.buckets) < LARGEST_BUCKET
+    assert max(len(db.table.keys_at(i)) for i in range(db.table.size)) < LONGEST_CHAIN
     counts = Counter(db.random_key() for _ in range(100_000))
     assert len(counts) == 1000
     chi = sum((count - 100) ** 2 / 100 for count in counts.values())
@@ -274,29 +275,39 @@ def test_the_lfu_counter_grows_slowly_and_decays() -> None:
     assert keyspace.lfu_decayed(counter) == (counter & 255) - 7
 
 
-@pytest.mark.parametrize("count", [0, 1, 47, 48, 100, 1000, 5000])
+@pytest.mark.parametrize("count", [0, 1, 2, 47, 64, 1000, 5000])
 def test_room_made_in_advance(count: int) -> None:
     """The table is as if it had grown, and shrinks and grows from there."""
     db = Keyspace(1, Limits()).databases[0]
-    db.reserve(count)
-    assert db.size == len(db.buckets) == count // 48 + 1
+    db.table.reserve(count)
+    assert db.table.size == len(db.table.slots) == max(1, count)
     keys = [b"key:%d" % number for number in range(3000)]
     assert all(db.add(key, b"value") for key in keys)
     assert not any(db.add(key, b"other") for key in keys)
     assert sorted(db.keys()) == sorted(keys)
     assert {db.peek(key) for key in keys} == {b"value"}
     found: list[bytes] = []
-    cursor, part = db.scan(0, 100)
+    cursor, part = db.table.scan(0, 100)
     while True:
         found += part
         if not cursor:
             break
-        cursor, part = db.scan(cursor, 100)
+        cursor, part = db.table.scan(cursor, 100)
     assert sorted(found) == sorted(keys)
+    check(db)
     assert all(db.delete(key) for key in keys)
-    assert db.size < 10
-    db.reserve(1 << 40)
-    assert db.size == MOST_RESERVED
+    assert db.table.size < 10
+    db.table.reserve(1 << 40)
+    assert db.table.size == MOST_RESERVED
+
+
+def test_a_random_key_where_there_was_room_made_for_many() -> None:
+    db = Keyspace(1, Limits(), 1).databases[0]
+    db.table.reserve(1 << 40)
+    db.put(b"a", b"")
+    db.put(b"b", b"")
+    assert {db.random_key() for _ in range(100)} == {b"a", b"b"}
+    check(db)
 
 
 @pytest.mark.parametrize("lfu", [False, True])
@@ -308,16 +319,13 @@ def test_many_keys_stored_at_once_are_as_those_stored_one_by_one(seed: int, lfu:
         keyspace.lfu = lfu
     one, other = (keyspace.databases[0] for keyspace in pair)
     for step in range(300):
-        # Some twice; new ones, so that buckets are split meanwhile; and values of all kinds before.
+        # Some twice; new ones, so that slots are split meanwhile; and values of all kinds before.
         words = [b"MSET"]
         for _ in range(rng.randrange(1, 40)):
             words += [b"%d" % rng.randrange(step + 20), bytes(rng.randrange(100))]
         for at in range(1, len(words), 2):
             one.put(words[at], words[at + 1])
-        at = 1
-        for entry in other.locate(words):
-            other.put_at(entry, words[at], words[at + 1])
-            at += 2
+        other.put_many(words, EVENT_STRING, b"set")
         for db in (one, other):
             db.keyspace.now += 1000
             key = words[1]
@@ -333,3 +341,28 @@ def test_many_keys_stored_at_once_are_as_those_stored_one_by_one(seed: int, lfu:
         assert other.deadline(key) == one.deadline(key)
         assert lfu or other.clock(key) == one.clock(key)
     assert one.memory == other.memory
+
+
+@pytest.mark.parametrize("lfu", [False, True])
+def test_many_keys_found_at_once_are_as_those_found_one_by_one(lfu: bool) -> None:
+    rng = random.Random(1)
+    pair = make_keyspace(1), make_keyspace(1)
+    for keyspace in pair:
+        keyspace.lfu = lfu
+        db = keyspace.databases[0]
+        for i in range(300):
+            db.put(b"%d" % i, b"v%d" % i)
+            if i % 3 == 0:
+                db.set_deadline(b"%d" % i, keyspace.now + i * 10)
+    one, other = (keyspace.databases[0] for keyspace in pair)
+    for step in range(100):
+        words = [b"MGET", *(b"%d" % rng.randrange(400) for _ in range(rng.randrange(1, 30)))]
+        for keyspace in pair:
+            keyspace.now += 20
+            keyspace.clock = step
+        assert other.find_many(words) == [one.find(key) for key in words[1:]]
+    first, second = (keyspace.statistics for keyspace in pair)
+    assert (first.hits, first.misses) == (second.hits, second.misses)
+    assert first.expired == second.expired > 0
+    assert all(lfu or other.clock(key) == one.clock(key) for key, _ in one.items())
+    check(other)

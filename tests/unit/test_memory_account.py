@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.bucket import DEADLINE_MEMORY, ENTRY_MEMORY, object_memory
+from node.key_table import ENTRY_MEMORY, TIMED_MEMORY, object_memory
 from node.keyspace import Database
 from node.values.collection import Collection
 from tests.differential.families import FAMILIES
@@ -33,7 +33,7 @@ def server() -> Iterator[LocalServer]:
 
 def measure(db: Database) -> int:
     """What the account must say, counted anew."""
-    total = db.room + db.volatile * DEADLINE_MEMORY
+    total = db.table.room + db.volatile * TIMED_MEMORY
     for key, value in db.items():
         total += object_memory(key) + ENTRY_MEMORY + object_memory(value)
         if isinstance(value, Collection):

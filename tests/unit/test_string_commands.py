@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.bucket import DEADLINE_MEMORY, ENTRY_MEMORY, object_memory
+from node.key_table import ENTRY_MEMORY, TIMED_MEMORY, object_memory
 from node.keyspace import STILL_PAUSED
 from tests.inprocess import LocalServer, follow_log, read_log
 from tests.wire import NULL_BULK, OK, QUEUED, Argument, Error
@@ -29,7 +29,7 @@ def stored_memory(server: LocalServer) -> int:
     """What the books should say: every key and value counted anew."""
     total = 0
     for db in server.keyspace.databases:
-        total += db.room + db.volatile * DEADLINE_MEMORY
+        total += db.table.room + db.volatile * TIMED_MEMORY
         for key, value in db.items():
             total += object_memory(key) + ENTRY_MEMORY + object_memory(value)
     return total
