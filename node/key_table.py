@@ -20,7 +20,7 @@ from mypy_extensions import i32, i64, mypyc_attr
 
 from node.values.collection import Collection
 from node.values.string import memory as string_memory
-from node.values.table import scan_buckets
+from node.values.table import LOW, SPAN, scan_bucket
 
 Value = bytes | bytearray | Collection
 
@@ -42,8 +42,9 @@ MOST_RESERVED: Final = 1 << 20
 # A random entry is accepted with a chance in proportion to its chain's length; no chain gets near
 # this long, since the hash is keyed.
 LONGEST_CHAIN: Final = 16
-# Slots looked at for each entry of a sample.
+# Slots looked at for each entry of a sample, or for each key that a scan is to find.
 SAMPLE_VISITS: Final = 10
+SCAN_VISITS: Final = 10
 
 
 def object_memory(value: Value) -> int:
@@ -74,6 +75,22 @@ class Entry:
         self.hash_bits: i32 = hash_bits
         self.clock: i32 = clock
         self.place: i32 = -1
+
+
+def _reverse(position: i64) -> i64:
+    """The low 48 bits in reverse order: see :func:`node.values.table.find_position`."""
+    x = position
+    x = (x >> 1 & 0x5555_5555_5555) | (x & 0x5555_5555_5555) << 1
+    x = (x >> 2 & 0x3333_3333_3333) | (x & 0x3333_3333_3333) << 2
+    x = (x >> 4 & 0x0F0F_0F0F_0F0F) | (x & 0x0F0F_0F0F_0F0F) << 4
+    return (
+        (x & 0xFF) << 40
+        | (x & 0xFF00) << 24
+        | (x & 0xFF_0000) << 8
+        | (x >> 8 & 0xFF_0000)
+        | (x >> 24 & 0xFF00)
+        | (x >> 40 & 0xFF)
+    )
 
 
 class KeyTable:
@@ -229,7 +246,41 @@ class KeyTable:
         interval however far the table has grown: every key that is there from the first call to
         the last is returned at least once, for any sequence of splits and merges between two.
         """
-        return scan_buckets(self.keys_at, self.mask, self.size, cursor, count)
+        keys: list[bytes] = []
+        if count < 1:
+            count = 1
+        position: i64 = cursor & LOW
+        mask = self.mask
+        bits: i64 = int(mask).bit_length()
+        visits: i64 = min(count, SPAN) * SCAN_VISITS
+        while True:
+            i = _reverse(position)
+            low = mask >> 1
+            width: i64 = SPAN >> (bits - 1)
+            if (i & low) + low + 1 < self.size:
+                # The slot has been split already, and its other half has one suffix bit more.
+                low = mask
+                width >>= 1
+            i &= low
+            start = position & -width
+            entry = self.slots[i]
+            if entry is not None:
+                held = len(keys)
+                while entry is not None:
+                    keys.append(entry.key)
+                    entry = entry.next
+                if position != start or len(keys) > count:
+                    # From the middle of it, or no further than that.
+                    following, found = scan_bucket(keys[held:], position, count - held)
+                    keys[held:] = found
+                    if following >= 0:
+                        return following, keys
+            position = start + width
+            if position >= SPAN:
+                return 0, keys
+            visits -= 1
+            if len(keys) >= count or not visits:
+                return position, keys
 
     def draw(self, random: Callable[[], float]) -> Entry:
         """An entry, each with the same chance; there must be one."""

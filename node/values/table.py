@@ -99,7 +99,7 @@ def scan_bucket(bucket: Collection[bytes], cursor: int, count: int) -> tuple[int
 
 
 def scan_buckets(
-    bucket_at: Callable[[int], Collection[bytes]], mask: int, size: int, cursor: int, count: int
+    bucket_at: Callable[[int], dict[bytes, V]], mask: int, size: int, cursor: int, count: int
 ) -> tuple[int, list[bytes]]:
     """Return the next cursor, 0 at the end, and about `count` keys of a table of buckets.
 

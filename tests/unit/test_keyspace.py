@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from node.key_table import LONGEST_CHAIN, MOST_RESERVED, NEVER, SLOT_MEMORY
+from node.key_table import LONGEST_CHAIN, MOST_RESERVED, NEVER, SLOT_MEMORY, _reverse
 from node.keyspace import (
     EVENT_EXPIRED,
     EVENT_GENERIC,
@@ -127,6 +127,12 @@ def test_scan_keeps_to_its_count() -> None:
         assert len(keys) == count
         assert 0 < cursor < 2**48
     assert sorted(db.table.scan(0, 10**6)[1]) == sorted(db.keys())
+
+
+def test_a_position_is_a_hash_turned_round() -> None:
+    for i in range(1000):
+        key = b"%d" % i
+        assert _reverse(find_position(key)) == hash(key) & (2**48 - 1)
 
 
 @pytest.mark.parametrize("cursor", [1, 2**47, 2**48 - 1, 2**48, 2**64 - 1, 12345678901234567890])
