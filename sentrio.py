@@ -15,7 +15,7 @@ import trio
 
 from cluster.composition import install_cluster
 from node import engine, process
-from node.clock import Clock, SystemClock
+from node.clock import Clock, choose_clock
 from node.collector import tune_collector
 from node.composition import compose
 from node.config import (
@@ -198,7 +198,7 @@ def run_program(program: Program, arguments: Sequence[str]) -> int:
             err=True,
         )
         return 1
-    clock = SystemClock()
+    clock = choose_clock(os.environ)
     early = Log(clock)
     config = make_config()
     program.adjust(config)
@@ -306,7 +306,7 @@ def check_password(config: Config) -> None:
             )
 
 
-def open_log(config: Config, clock: SystemClock) -> Log:
+def open_log(config: Config, clock: Clock) -> Log:
     """The log that the configuration asks for. Raises ConfigFileError."""
     path = config.text("logfile")
     if path:
@@ -327,7 +327,7 @@ def serve(
     program: Program,
     config: Config,
     log: Log,
-    clock: SystemClock,
+    clock: Clock,
     supervisor: process.Supervisor,
     pid_file: process.PidFile,
     started: Callable[[], None],

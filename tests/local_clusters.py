@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -62,12 +62,14 @@ def up_words(command: str, port: int, folder: Path) -> list[str]:
 
 
 @contextmanager
-def up(command: str, port: int, folder: Path, *words: str) -> Iterator[Up]:
-    """Run it, and see to it that nothing of it is left."""
+def up(
+    command: str, port: int, folder: Path, *words: str, before: Sequence[str] = ()
+) -> Iterator[Up]:
+    """Run it, by way of what stands before, and see to it that nothing of it is left."""
     path = folder.parent / f"output-{random.randrange(10**9)}"
     with path.open("wb") as output:
         process = subprocess.Popen(
-            [*up_words(command, port, folder), *words],
+            [*before, *up_words(command, port, folder), *words],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**environment(), "PYTHONUNBUFFERED": "1"},

@@ -13,13 +13,15 @@ LIMIT = 20.0
 FIRST_KEYS = 12
 
 
-def wait_until(condition: Callable[[], bool], what: str = "it", limit: float = LIMIT) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str = "it", limit: float = LIMIT, interval: float = 0.01
+) -> None:
     """Ask until it is so; TimeoutError after ``limit`` seconds."""
     deadline = time.monotonic() + limit
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come about in {limit:.0f} s")
-        time.sleep(0.01)
+        time.sleep(interval)
 
 
 def info(client: Client, *sections: str) -> dict[str, str]:

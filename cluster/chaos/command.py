@@ -17,9 +17,8 @@ from cluster.chaos.run import Chaos, Settings, announce
 from cluster.chaos.schedule import KINDS, Fault, draw_schedule
 from cluster.chaos.target import Target
 from cluster.chaos.workload import ROLES
-from cluster.tool.commands import find_failure
 from cluster.tool.connection import Credentials
-from cluster.tool.errors import EXIT_DONE, EXIT_PROBLEMS, Refused, ToolError
+from cluster.tool.errors import EXIT_DONE, EXIT_PROBLEMS, Refused, run_to_end
 from node.files import replace_file
 from node.network import SystemNetwork
 
@@ -233,15 +232,7 @@ def chaos(
         run = Chaos(target, settings, faults, impossible, SystemNetwork(), credentials, tell)
         return show(await run.run(), is_json, svg)
 
-    try:
-        code = trio.run(work)
-    except BaseException as raised:
-        error = find_failure(raised)
-        if not isinstance(error, ToolError):
-            raise error from None
-        click.echo(f"Error: {error}", err=True)
-        code = error.exit_code
-    context.exit(code)
+    context.exit(run_to_end(lambda: trio.run(work), lambda text: click.echo(text, err=True)))
 
 
 def describe_plan(

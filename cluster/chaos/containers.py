@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.chaos import schedule
-from cluster.chaos.processes import DELAY, FILL_NAME, SMALL_DISK
+from cluster.chaos.processes import DELAY, FILL_NAME, JUMP, SMALL_DISK
 from cluster.chaos.schedule import CLOCK, FULL, PARTITION, SLOW, Topology
 from cluster.chaos.target import run
 from cluster.tool.connection import Address
 from cluster.tool.errors import Failed, Refused
+from node.clock import SHIFT_VARIABLE
 
 HOST: Final = "127.0.0.1"
 FORMAT: Final = '{{.Label "com.docker.compose.service"}}\t{{.Names}}\t{{.Ports}}\t{{.Networks}}'
@@ -70,6 +71,9 @@ def begin_words(kind: str, container: Container) -> list[list[str]]:
         case schedule.FULL:
             script = f"dd if=/dev/zero of=/data/{FILL_NAME} bs=1M; true"
             return [["docker", "exec", name, "sh", "-c", script]]
+        case schedule.CLOCK:
+            script = f'echo {JUMP} > "${SHIFT_VARIABLE}"'
+            return [["docker", "exec", name, "sh", "-c", script]]
     raise Failed(f"{kind} is not possible here")
 
 
@@ -89,6 +93,8 @@ def end_words(kind: str, container: Container) -> list[list[str]]:
             return [_exec_as_root(name, "qdisc", "del", "dev", "eth0", "root")]
         case schedule.FULL:
             return [["docker", "exec", name, "rm", "-f", f"/data/{FILL_NAME}"]]
+        case schedule.CLOCK:
+            return [["docker", "exec", name, "sh", "-c", f'rm -f "${SHIFT_VARIABLE}"']]
     return []
 
 
@@ -137,7 +143,12 @@ class Containers:
         found = {}
         nodes = [c for c in self._containers.values() if not c.is_sentinel]
         if CLOCK in kinds:
-            found[CLOCK] = "containers share the machine's clock; it would take libfaketime in them"
+            for container in self._containers.values():
+                try:
+                    await run(["docker", "exec", container.name, "printenv", SHIFT_VARIABLE])
+                except Failed:
+                    found[CLOCK] = "containers share the machine's clock, unless CLOCK_SHIFT is set"
+                    break
         if PARTITION in kinds and any(not c.networks for c in self._containers.values()):
             found[PARTITION] = "not every container has a network of its own"
         if SLOW in kinds:

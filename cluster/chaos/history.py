@@ -68,11 +68,15 @@ class Read:
 
 @dataclass(slots=True)
 class RegisterRecord:
-    """One writer's increasing versions; ``acknowledged`` has version and time of the answer."""
+    """One writer's increasing versions; ``acknowledged`` has version and time of the answer.
+
+    Versions without an answer are ``unknown``.
+    """
 
     shard: int
     acknowledged: list[tuple[int, float]] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    unknown: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,8 @@ def _judge_register(
     """A read of an older version is a loss if the shard has got another master since.
 
     Else it is stale: the newer one is there, and somebody answered who has not got it. What is not
-    there at the end is lost, whatever has happened.
+    there at the end is lost, whatever has happened. But a version that was written without an
+    answer may have replaced newer ones: the client gave up, and the network had the request yet.
     """
     findings.writes += len(record.acknowledged)
     findings.reads += len(record.reads)
@@ -205,7 +210,7 @@ def _judge_register(
         newer = record.acknowledged[
             bisect_right(versions, read.version) : bisect_left(times, read.begin)
         ]
-        if not newer:
+        if not newer or read.version in record.unknown:
             continue
         if read.final:
             lost.update(version for version, _ in newer)

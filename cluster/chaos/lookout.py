@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -71,20 +72,22 @@ class Lookout:
         if trouble:
             return trouble
         for sentinel in self._sentinels:
-            try:
+            # One of another make refuses: it guards its masters one by one.
+            with contextlib.suppress(Refused):
                 trouble = find_disagreement(await ask_sentinel(self._fleet, sentinel), picture)
-            except Refused:
-                # One of another make, that guards its masters one by one.
-                await self._ping(sentinel)
+            if not trouble and await self._is_tilted(sentinel):
+                trouble = "is in TILT, and would do nothing"
             if trouble:
                 return f"the sentinel {sentinel} {trouble}"
         return ""
 
-    async def _ping(self, sentinel: Address) -> None:
+    async def _is_tilted(self, sentinel: Address) -> bool:
+        """Whether a sentinel's clock has jumped of late."""
         try:
-            await self._fleet.call(sentinel, "PING")
+            info = parse_info(await self._fleet.call(sentinel, "INFO", "sentinel"))
         except ErrorReply as error:
             raise Unreachable(f"{sentinel}: {error}") from None
+        return info.get("sentinel_tilt") == "1"
 
 
 def _link(reply: object) -> str:

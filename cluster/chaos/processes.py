@@ -21,9 +21,14 @@ from cluster.tool.errors import Failed, Refused, ToolError
 from cluster.up.command import BUS_DISTANCE, HOST, PLAN_NAME, Shape, node_home
 from cluster.up.processes import START_NAME
 from cluster.up.sentinels import FOLDER_PREFIX, sentinel_home
+from node.clock import SHIFT_VARIABLE
 
 CHAIN: Final = "SENTRIO-CHAOS"
 DELAY: Final = ("delay", "150ms", "50ms", "distribution", "normal")
+LOSS: Final = ("-m", "statistic", "--mode", "random", "--probability", "0.2")
+"""Where no discipline delays: what is lost is sent again, after 200 ms at the least."""
+JUMP: Final = 3600
+"""Seconds by which a clock jumps ahead; it jumps back in the end."""
 SMALL_DISK: Final = 1 << 30
 FILL_NAME: Final = "chaos.fill"
 BLOCK: Final = bytes(1 << 20)
@@ -55,43 +60,58 @@ class Processes:
         self._stopped: dict[int, int] = {}
         self._cut: set[int] = set()
         self._slow: set[int] = set()
+        self._is_lossy = False
+        self._clocks: dict[int, Path] = {}
         self._chained = False
 
     async def find_impossible(self, kinds: Sequence[str]) -> dict[str, str]:
         found = {}
-        if CLOCK in kinds:
-            found[CLOCK] = "processes share the machine's clock; it would take libfaketime in them"
+        if CLOCK in kinds and not all(self._find_clock(port) for port in self._homes):
+            found[CLOCK] = (
+                "processes share the machine's clock, unless `sentrio up` is started with "
+                f"{SHIFT_VARIABLE}=clock"
+            )
         if FULL in kinds and not all(is_small_disk(self._homes[a.port]) for a in self.entries):
             found[FULL] = (
                 "not every node's folder is a mount of its own of at most 1 GiB (mount -t tmpfs "
                 "-o size=256m tmpfs FOLDER, before `sentrio up`)"
             )
-        for kind, program in ((PARTITION, "iptables"), (SLOW, "tc")):
-            if kind not in kinds:
-                continue
-            if os.geteuid() != 0:
-                found[kind] = f"takes root, for {program}"
-            elif shutil.which(program) is None:
-                found[kind] = f"takes {program}, which is not installed"
-            else:
+        for kind, attempt in ((PARTITION, self._try_partition), (SLOW, self._try_slow)):
+            if kind in kinds:
                 try:
-                    await self._try(kind)
+                    if os.geteuid() != 0:
+                        raise Failed("takes root")
+                    await attempt()
                 except Failed as error:
                     found[kind] = str(error)
         return found
 
-    async def _try(self, kind: str) -> None:
-        if kind == PARTITION:
-            await run(["iptables", "-w", "-n", "-L", "INPUT"])
-            return
-        if "noqueue" not in await run(["tc", "qdisc", "show", "dev", "lo"]):
-            raise Failed("the loopback device has a queueing discipline already")
+    async def _try_partition(self) -> None:
+        require_program("iptables")
+        await run(["iptables", "-w", "-n", "-L", "INPUT"])
+
+    async def _try_slow(self) -> None:
+        """By delays; by losses where the kernel cannot delay. Raises Failed for the delays."""
         try:
-            for words in slow_commands([1]):
-                await run(words)
-        finally:
-            with contextlib.suppress(Failed):
-                await run(UNSLOW)
+            require_program("tc")
+            if "noqueue" not in await run(["tc", "qdisc", "show", "dev", "lo"]):
+                raise Failed("the loopback device has a queueing discipline already")
+            try:
+                for words in slow_commands([1]):
+                    await run(words)
+            finally:
+                with contextlib.suppress(Failed):
+                    await run(UNSLOW)
+        except Failed as error:
+            self._is_lossy = True
+            self._slow.add(1)
+            try:
+                await self._set_chain()
+            except Failed:
+                raise error from None
+            finally:
+                self._slow.discard(1)
+                await self.close()
 
     async def begin(self, kind: str, port: int) -> None:
         if kind == KILL:
@@ -102,10 +122,13 @@ class Processes:
             self._stopped[port] = pid
         elif kind == PARTITION:
             self._cut.add(port)
-            await self._set_cut()
+            await self._set_chain()
         elif kind == SLOW:
             self._slow.add(port)
             await self._set_slow()
+        elif kind == CLOCK and (clock := self._find_clock(port)) is not None:
+            self._clocks[port] = clock
+            clock.write_text(f"{JUMP}\n")
         elif kind == FULL and port in {address.port for address in self.entries}:
             await trio.to_thread.run_sync(fill, self._homes[port] / FILL_NAME)
         else:
@@ -120,10 +143,12 @@ class Processes:
                 os.kill(self._stopped.pop(port), signal.SIGCONT)
         elif kind == PARTITION:
             self._cut.discard(port)
-            await self._set_cut()
+            await self._set_chain()
         elif kind == SLOW:
             self._slow.discard(port)
             await self._set_slow()
+        elif kind == CLOCK:
+            self._clocks.pop(port).unlink(missing_ok=True)
         elif kind == FULL:
             (self._homes[port] / FILL_NAME).unlink(missing_ok=True)
             await self._start_if_it_ends(port)
@@ -133,6 +158,7 @@ class Processes:
             for words in UNCUT:
                 with contextlib.suppress(ToolError):
                     await run(words)
+            self._chained = False
 
     async def _start_if_it_ends(self, port: int) -> None:
         """A node that cannot save what it has to ends by itself; it may just be about to."""
@@ -147,7 +173,22 @@ class Processes:
             raise Failed("it is not running")
         return pid
 
-    async def _set_cut(self) -> None:
+    def _find_clock(self, port: int) -> Path | None:
+        """What shifts its clock; None: nothing does."""
+        pid = find_process(self._homes[port], port)
+        if pid is None:
+            return None
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return None
+        for variable in variables:
+            name, _, value = variable.decode(errors="replace").partition("=")
+            if name == SHIFT_VARIABLE and value:
+                return self._homes[port] / value
+        return None
+
+    async def _set_chain(self) -> None:
         if not self._chained:
             self._chained = True
             # What an earlier run has left, should it have been killed.
@@ -156,10 +197,14 @@ class Processes:
                     await run(words)
             for words in CHAINED:
                 await run(words)
-        for words in cut_commands(self._all_ports(self._cut)):
+        lossy = self._all_ports(self._slow) if self._is_lossy else []
+        for words in cut_commands(self._all_ports(self._cut), lossy):
             await run(words)
 
     async def _set_slow(self) -> None:
+        if self._is_lossy:
+            await self._set_chain()
+            return
         with contextlib.suppress(Failed):
             await run(UNSLOW)
         for words in slow_commands(self._all_ports(self._slow)):
@@ -202,12 +247,13 @@ UNCUT: Final = (
 UNSLOW: Final = ["tc", "qdisc", "del", "dev", "lo", "root"]
 
 
-def cut_commands(ports: Sequence[int]) -> list[list[str]]:
-    """What makes these ports, and no others, unreachable, in a chain that is there."""
+def cut_commands(ports: Sequence[int], lossy: Sequence[int] = ()) -> list[list[str]]:
+    """What makes these ports, and no others, unreachable or lossy, in a chain that is there."""
     commands = [["iptables", "-w", "-F", CHAIN]]
-    for port in ports:
+    for port in (*ports, *lossy):
+        chance = LOSS if port in lossy else ()
         for side in ("--dport", "--sport"):
-            rule = ["-p", "tcp", side, str(port), "-j", "DROP"]
+            rule = ["-p", "tcp", side, str(port), *chance, "-j", "DROP"]
             commands.append(["iptables", "-w", "-A", CHAIN, *rule])
     return commands
 
@@ -230,6 +276,12 @@ def slow_commands(ports: Sequence[int]) -> list[list[str]]:
                 ["tc", "filter", "add", *device, "parent", "1:", "protocol", "ip", *match]
             )
     return commands
+
+
+def require_program(name: str) -> None:
+    """Raises Failed if it is not there."""
+    if shutil.which(name) is None:
+        raise Failed(f"takes {name}, which is not installed")
 
 
 def is_small_disk(folder: Path) -> bool:

@@ -171,6 +171,8 @@ class Workload:
         outcome, _ = await self._call(shard, ["SET", key, turn])
         if outcome == ACKNOWLEDGED:
             record.acknowledged.append((turn, self.now()))
+        elif outcome == UNKNOWN:
+            record.unknown.add(turn)
 
     async def _read(self, number: int, turn: int, shard: int, source: random.Random) -> None:
         writers = [other for other in range(self._clients) if other % ROLES == 3]

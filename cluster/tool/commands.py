@@ -25,6 +25,7 @@ from cluster.tool.errors import (
     EXIT_INTERRUPTED,
     EXIT_PROBLEMS,
     ToolError,
+    find_failure,
 )
 from cluster.tool.fleet import Fleet
 from cluster.tool.journal import default_folder
@@ -166,17 +167,6 @@ def moving(function: F) -> F:
     for option in reversed(options):
         function = option(function)
     return function
-
-
-def find_failure(error: BaseException) -> BaseException:
-    """What has gone wrong, out of the groups that tasks put it in."""
-    while isinstance(error, BaseExceptionGroup):
-        found = [find_failure(inner) for inner in error.exceptions]
-        ranked: list[BaseException] = []
-        ranked += [inner for inner in found if isinstance(inner, KeyboardInterrupt)]
-        ranked += [inner for inner in found if not isinstance(inner, ToolError)]
-        error = (ranked or found)[0]
-    return error
 
 
 class Run:

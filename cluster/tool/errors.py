@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 EXIT_DONE: Final = 0
@@ -45,3 +46,26 @@ class Declined(ToolError):
     """The plan was not confirmed."""
 
     exit_code = EXIT_DECLINED
+
+
+def find_failure(error: BaseException) -> BaseException:
+    """What has gone wrong, out of the groups that tasks put it in."""
+    while isinstance(error, BaseExceptionGroup):
+        found = [find_failure(inner) for inner in error.exceptions]
+        ranked: list[BaseException] = []
+        ranked += [inner for inner in found if isinstance(inner, KeyboardInterrupt)]
+        ranked += [inner for inner in found if not isinstance(inner, ToolError)]
+        error = (ranked or found)[0]
+    return error
+
+
+def run_to_end(work: Callable[[], int], tell: Callable[[str], None]) -> int:
+    """The exit code of a program's work; a ToolError is told, and has its own."""
+    try:
+        return work()
+    except BaseException as raised:
+        error = find_failure(raised)
+        if not isinstance(error, ToolError):
+            raise error from None
+        tell(f"Error: {error}")
+        return error.exit_code

@@ -17,9 +17,8 @@ from typing import Final
 import click
 import trio
 
-from cluster.tool.commands import find_failure
 from cluster.tool.connection import Address, Credentials, ErrorReply
-from cluster.tool.errors import EXIT_DONE, EXIT_PROBLEMS, Failed, Refused, ToolError, Unreachable
+from cluster.tool.errors import EXIT_DONE, EXIT_PROBLEMS, Failed, Refused, Unreachable, run_to_end
 from cluster.tool.fleet import Fleet, sees
 from cluster.tool.forming import create
 from cluster.tool.layout import FEWEST_MASTERS
@@ -166,16 +165,12 @@ def up(
         raise click.UsageError("The ports of the sentinels, 20000 above, would be beyond 65535.")
     words = shlex.split(node_command) if node_command else OWN_NODE
     board = Board()
-    try:
+
+    def work() -> int:
         with claim_folder(folder, shape), board:
-            code = trio.run(run, shape, watch, folder, words, directives, board)
-    except BaseException as raised:
-        error = find_failure(raised)
-        if not isinstance(error, ToolError):
-            raise error from None
-        board.tell(f"Error: {error}")
-        code = error.exit_code
-    context.exit(code)
+            return trio.run(run, shape, watch, folder, words, directives, board)
+
+    context.exit(run_to_end(work, board.tell))
 
 
 @contextlib.contextmanager

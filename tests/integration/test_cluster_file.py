@@ -106,7 +106,10 @@ def test_a_damaged_one_ends_the_start(alone: ClusterNode, damage: str) -> None:
 
 
 def test_what_is_acknowledged_is_on_disk(alone: ClusterNode) -> None:
-    """Killed right after the answer, a node knows what it has been told."""
+    """Killed right after the answer, a node knows what it has been told; and who it is."""
+    shard = alone.do("CLUSTER", "MYSHARDID")
+    assert isinstance(shard, bytes)
+    assert len(bytes.fromhex(shard.decode())) == 20
     for turn in range(3):
         with alone.connect() as client:
             assert client("CLUSTER", "ADDSLOTS", turn) == OK
@@ -114,6 +117,7 @@ def test_what_is_acknowledged_is_on_disk(alone: ClusterNode) -> None:
         alone.launch()
         alone.await_ready()
         assert alone.myself().slots == (f"0-{turn}" if turn else "0",)
+        assert alone.do("CLUSTER", "MYSHARDID") == shard
 
 
 def test_keys_found_at_the_start(alone: ClusterNode) -> None:

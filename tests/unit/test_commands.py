@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.evidence import find_calls, find_evidence
 from cluster.reference import installed_commands, write_reference
 from node.command import Command
 from node.syntax import Argument, parse
@@ -25,10 +26,42 @@ def leaves(arguments: list[Argument]) -> Iterator[Argument]:
             yield argument
 
 
-def test_reference_is_fresh() -> None:
+@pytest.fixture(scope="module")
+def evidence() -> dict[str, list[str]]:
+    """How each command is tested."""
+    return find_evidence(ROOT / "tests", COMMANDS)
+
+
+def test_reference_is_fresh(evidence: dict[str, list[str]]) -> None:
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == write_reference(
-        list(COMMANDS.values())
+        list(COMMANDS.values()), evidence
     ), "run python -m cluster.reference"
+
+
+def test_every_command_is_tested(evidence: dict[str, list[str]]) -> None:
+    assert [name for name, kinds in evidence.items() if not kinds] == []
+
+
+# Of commands that there are not, since this text, too, is searched for calls.
+CALLS = """
+'''FETCH in a docstring.'''
+SCRIPT = '''
+a CLUMP TWIN
+STORE key value
+'''
+# MANY a b
+client("POKE")
+node.do("BAG", "FETCH", "name", 1)
+ask(name, "ADD", value)
+table = [("x", b"JOIN", b"key", name), f"PUSH {key} LENGTH"]
+sent = b"LONELY"
+fails("expected LENGTH in the text", "and LENGTH")
+"""
+
+
+def test_what_counts_as_a_call() -> None:
+    called = {"clump|twin", "store", "poke", "bag|fetch", "add", "join", "push", "lonely"}
+    assert find_calls(CALLS, {*called, "clump", "fetch", "many", "length"}) == called
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

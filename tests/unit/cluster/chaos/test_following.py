@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cluster.chaos.follower import Denied, Follower, Unanswered, choose_owner, find_tag
-from cluster.chaos.lookout import find_disagreement, find_trouble, locate
+from cluster.chaos.lookout import Lookout, find_disagreement, find_trouble, locate
 from cluster.chaos.schedule import MASTER, REPLICA, SENTINEL, Place, Topology
 from cluster.slots import key_slot
 from cluster.tool.connection import Address, Connection, Credentials, ErrorReply, Reply, Word
 from cluster.tool.errors import Failed, Unreachable
 from cluster.tool.fleet import Fleet
+from cluster.tool.picture import Member, Picture
 from cluster.tool.sentinels import Guarded, GuardedNode, GuardedShard
 from node.network import SystemNetwork
 from tests.unit.cluster.tool.drawn import Node, member, node_id, picture
@@ -137,6 +138,41 @@ def test_sentinels_that_see_the_same_and_others_that_do_not() -> None:
     assert "7003" in find_disagreement([guarded(3)], MASTERS)
     assert "down" in find_disagreement([guarded(1, "s_down")], MASTERS)
     assert "down" in find_disagreement([guarded(1, "failover_in_progress")], MASTERS)
+
+
+class Sentinels(Fleet):
+    """Nodes that are well, and a sentinel of another make; ``info`` is what it says of itself."""
+
+    def __init__(self, picture: Picture, info: str) -> None:
+        super().__init__(SystemNetwork(), address(1), Credentials(), 1.0)
+        self._picture = picture
+        self._info = info
+
+    async def survey(self) -> Picture:
+        return self._picture
+
+    async def ask_all(
+        self, members: Iterable[Member], requests: Sequence[Sequence[Word]]
+    ) -> dict[str, list[Reply] | Unreachable]:
+        return {one.id: [b"master_link_status:up"] for one in members}
+
+    async def call(self, address: Address, *words: Word) -> Reply:
+        if words[0] != "INFO":
+            raise ErrorReply("ERR unknown command")
+        return self._info.encode()
+
+
+@pytest.mark.parametrize(("tilt", "trouble"), [("0", ""), ("1", "is in TILT")])
+async def test_a_sentinel_that_would_do_nothing(tilt: str, trouble: str) -> None:
+    """As it would for half a minute after a jump of its clock."""
+    nodes = (Node(1, HALF), Node(2, REST), Node(3, master=1), Node(4, master=2))
+    fleet = Sentinels(picture(*nodes), f"# Sentinel\r\nsentinel_tilt:{tilt}\r\n")
+    lookout = Lookout(fleet, SIZE, [address(1)], [address(9)])
+    if trouble:
+        with pytest.raises(Failed, match=trouble):
+            await lookout.await_whole(0.0)
+    else:
+        assert len((await lookout.await_whole(0.0)).members) == 4
 
 
 def test_places() -> None:

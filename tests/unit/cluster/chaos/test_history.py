@@ -84,6 +84,17 @@ def test_registers_that_are_well() -> None:
     assert findings_of(register(WRITES, *reads, Read(9.0, 9.1, 4, final=True))) == (0, 0)
 
 
+def test_a_write_without_an_answer_may_be_done_late() -> None:
+    """Its bytes may reach the server after the next write, which came by another connection."""
+    record = register([(1, 1.0), (3, 3.0)], Read(3.5, 3.6, 2), Read(9.0, 9.1, 2, final=True))
+    assert findings_of(record) == (1, 1)
+    record.unknown.add(2)
+    assert findings_of(record) == (0, 0)
+    # It excuses nothing but itself.
+    record.reads.append(Read(9.2, 9.3, 1))
+    assert findings_of(record) == (0, 1)
+
+
 def test_an_older_version_without_a_failover_is_stale() -> None:
     assert findings_of(register(WRITES, Read(3.5, 3.6, 1), Read(4.5, 4.6, 4))) == (0, 1)
 

@@ -32,6 +32,7 @@ from cluster.tool.connection import Address
 from cluster.tool.errors import Failed, Refused
 from cluster.up.command import PLAN_NAME
 from cluster.up.processes import START_NAME, start, stop
+from node.clock import SHIFT_VARIABLE
 
 PS = """\
 sentinel-1\tp_sentinel-1_1\t9121/tcp, 127.0.0.1:26379->26379/tcp\tp_cluster
@@ -78,6 +79,11 @@ def test_containers() -> None:
             ],
             ["docker exec p_node-1_1 rm -f /data/chaos.fill"],
         ),
+        (
+            "clock",
+            ['docker exec p_node-1_1 sh -c echo 3600 > "$SENTRIO_CLOCK_SHIFT"'],
+            ['docker exec p_node-1_1 sh -c rm -f "$SENTRIO_CLOCK_SHIFT"'],
+        ),
     ],
 )
 def test_commands_for_docker(kind: str, begin: list[str], end: list[str]) -> None:
@@ -87,7 +93,7 @@ def test_commands_for_docker(kind: str, begin: list[str], end: list[str]) -> Non
 
 def test_what_docker_cannot_do() -> None:
     with pytest.raises(Failed):
-        begin_words("clock", NODE)
+        begin_words("flood", NODE)
 
 
 def test_sizes_of_disks() -> None:
@@ -108,7 +114,7 @@ async def test_a_compose_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 case "$1 $3" in
     "ps "*) cat {tmp_path}/ps ;;
     "exec df") printf 'header\\noverlay 99999999 1 1 1%% /data\\n' ;;
-    "exec sh") exit 127 ;;
+    "exec sh" | "exec printenv") exit 127 ;;
     *) echo "$@" >> {requests} ;;
 esac
 """
@@ -148,6 +154,11 @@ def test_ports_that_are_cut_off() -> None:
     ]
     assert len(cut_commands([7001, 17001])) == 5
     assert len(cut_commands([])) == 1
+    chance = "-m statistic --mode random --probability 0.2"
+    assert [" ".join(words) for words in cut_commands([], [7002])][1:] == [
+        f"iptables -w -A {CHAIN} -p tcp --dport 7002 {chance} -j DROP",
+        f"iptables -w -A {CHAIN} -p tcp --sport 7002 {chance} -j DROP",
+    ]
 
 
 def test_ports_that_are_slow() -> None:
@@ -212,6 +223,29 @@ async def test_processes_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(Failed):
         await target.begin("clock", 7001)
     await target.close()
+
+
+@linux
+async def test_clocks_that_jump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = Processes(make_folder(tmp_path))
+    monkeypatch.setenv(SHIFT_VARIABLE, "clock")
+    ports = [*range(7000, 7006), *range(27000, 27003)]
+    folders = [*map(str, range(7000, 7006)), *(f"sentinel-{port}" for port in ports[6:])]
+    processes = []
+    try:
+        for port, name in zip(ports, folders, strict=True):
+            words = ["sleep", "600", "0", str(port)]
+            processes.append(start(words, tmp_path / name, Address("127.0.0.1", port)))
+        assert await target.find_impossible(["clock"]) == {}
+        for port, name in ((7001, "7001"), (27002, "sentinel-27002")):
+            await target.begin("clock", port)
+            assert float((tmp_path / name / "clock").read_text()) == 3600
+            await target.end("clock", port)
+            assert not (tmp_path / name / "clock").exists()
+    finally:
+        await stop(processes)
+    reasons = await target.find_impossible(["clock"])
+    assert SHIFT_VARIABLE in reasons["clock"]
 
 
 def test_disks_that_are_not_small(tmp_path: Path) -> None:
