@@ -189,6 +189,7 @@ class Hub:
         self.greet: Callable[[Connection], bool] | None = None
         self.poller = poller
         self._listeners: dict[int, socket.socket] = {}
+        self._inlets: dict[int, Callable[[], None]] = {}
         # What the poller reported and has not been attended to yet.
         self._ready: list[tuple[int, int]] = []
         # How long clients are waited for before other tasks may go on; 0 where those hurry.
@@ -220,6 +221,21 @@ class Hub:
             self.poller.unregister(fd)
             listener.close()
         self._listeners.clear()
+
+    # What else is read.
+
+    def add_inlet(self, fd: int, attend: Callable[[], None]) -> None:
+        """Call ``attend`` whenever there is something to read from a descriptor of somebody else.
+
+        It may be called once more although there is nothing. It must not raise anything.
+        """
+        self._inlets[fd] = attend
+        self.poller.register(fd, READABLE)
+
+    def remove_inlet(self, fd: int) -> None:
+        """Look at the descriptor no more: to be called before it is closed."""
+        del self._inlets[fd]
+        self.poller.unregister(fd)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_PER_EVENT):
@@ -330,7 +346,11 @@ class Hub:
         self._gathered = len(self.pending)
 
     def _attend(self, fileno: int) -> None:
-        """Something other than a client is ready: a listener, or the bell."""
+        """Something other than a client is ready: an inlet, a listener, or the bell."""
+        attend = self._inlets.get(fileno)
+        if attend is not None:
+            attend()
+            return
         listener = self._listeners.get(fileno)
         if listener is not None:
             self._accept(listener)

@@ -23,7 +23,6 @@ Once a second, and when asked, the master is told the offset. A master that is s
 
 from __future__ import annotations
 
-import os
 import traceback
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -45,6 +44,7 @@ from node.replication.handshake import (
     Introduction,
     Outcome,
 )
+from node.replication.intake import READ_SIZE, Intake
 from node.replication.stream import StreamError
 from node.replication.transfer import Transfer, TransferError
 from node.resp import encode_request
@@ -52,6 +52,8 @@ from node.session import Session
 from node.version import REDIS_VERSION
 
 if TYPE_CHECKING:
+    import socket
+
     from node.persistence.child import Child
     from node.persistence.loading import Loading
     from node.replication.replication import Replication
@@ -66,12 +68,8 @@ CONNECTED: Final = "connected"
 RETRY_SECONDS: Final = 1.0
 BEAT_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.01
-# The master's silence is measured to so many seconds.
-SILENCE_STEP: Final = 0.1
-# For so long the stream may be read before other tasks get their turn.
-TURN_NS: Final = 1_000_000
-READ_SIZE: Final = 16 * 1024
-LARGE_READ_SIZE: Final = 1024 * 1024
+# The master's silence is measured to so many nanoseconds.
+SILENCE_STEP_NS: Final = 100_000_000
 LONGEST_LINE: Final = 64 * 1024
 SIGN_OF_LIFE: Final = b"\n"
 
@@ -111,6 +109,7 @@ class Link:
         self._selected = 0
         self._transfer: Transfer | None = None
         self._execution: Execution | None = None
+        self._intake: Intake | None = None
         # A master that knows only SYNC is told no offsets.
         self._old_master = False
         # Of the task.
@@ -119,8 +118,11 @@ class Link:
         self._watch = trio.CancelScope()  # ends it when the master is silent
         self._retry_at = -inf
         self._heard_ns = 0
-        self._turn_ends_ns = 0
+        self._patient_ns = 0  # until then ``_watch`` need not learn that the master was heard
+        self._stirred = trio.Event()  # the intake has stopped by itself
         self._tell = trio.Event()
+        self._telling = False
+        self._unsent = b""  # of what the master is told
 
     # What others ask.
 
@@ -223,7 +225,10 @@ class Link:
 
     def acknowledge(self) -> None:
         """Tell the master the offset, when what has come by now has been executed."""
-        self._tell.set()
+        if self._intake is not None and self._intake.busy:
+            self._intake.asked = True
+        else:
+            self._tell.set()
 
     def tick(self, now_ns: int) -> None:
         """It may be time for the next attempt."""
@@ -246,6 +251,9 @@ class Link:
             self._selected = session.db.index
             self.session = None
             self._execution = None
+            if self._intake is not None:
+                self._intake.end()
+                self._intake = None
             self.down_since = int(self._replication.clock.wall())
             session.killed = True
             self._engine.close_session(session)
@@ -337,41 +345,24 @@ class Link:
     async def _receive(self, stream: trio.abc.Stream, size: int = READ_SIZE) -> bytes:
         """What the master says next. Raises LinkLost."""
         try:
-            if isinstance(stream, trio.SocketStream):
-                data = await self._read(stream.socket.fileno(), size)
-            else:
-                data = bytes(await stream.receive_some(size))
+            data = bytes(await stream.receive_some(size))
         except trio.BrokenResourceError as error:
             cause = error.__cause__
             text = cause.strerror if isinstance(cause, OSError) else None
             raise LinkLost(self._describe_loss(text or str(error))) from None
-        except OSError as error:
-            raise LinkLost(self._describe_loss(error.strerror or str(error))) from None
         if not data:
             raise LinkLost(self._describe_loss("connection lost"))
-        self._heard_ns = self._replication.clock.monotonic_ns()
-        deadline = self._deadline()
-        if abs(deadline - self._watch.deadline) > SILENCE_STEP:
-            self._watch.deadline = deadline
-        if self.state in (SYNC, CONNECTED):
-            self._replication.input_bytes += len(data)
+        self._hear(len(data))
         return data
 
-    async def _read(self, descriptor: int, size: int) -> bytes:
-        """As ``receive_some`` of the socket, which costs more than most pieces of a stream.
-
-        Reads at once what is there, as long as the turn lasts. Raises OSError.
-        """
-        clock = self._replication.clock
-        waited = clock.monotonic_ns() < self._turn_ends_ns
-        while True:
-            if not waited:
-                await trio.lowlevel.wait_readable(descriptor)
-                self._turn_ends_ns = clock.monotonic_ns() + TURN_NS
-            try:
-                return os.read(descriptor, size)
-            except BlockingIOError:
-                waited = False
+    def _hear(self, size: int) -> None:
+        """The master has said so many bytes."""
+        now_ns = self._heard_ns = self._replication.clock.monotonic_ns()
+        if now_ns >= self._patient_ns:
+            self._patient_ns = now_ns + SILENCE_STEP_NS
+            self._watch.deadline = self._deadline()
+        if self.state in (SYNC, CONNECTED):
+            self._replication.input_bytes += size
 
     def _describe_loss(self, reason: str) -> str:
         if self.state == CONNECTED:
@@ -477,24 +468,51 @@ class Link:
         if isinstance(outcome, FullSync):
             self.acknowledge()
             self._restart_log_file()
+        await self._take_in(stream, execution, rest)
+
+    async def _take_in(self, stream: trio.abc.Stream, execution: Execution, rest: bytes) -> None:
+        """Execute what has come of the stream and what comes, until the link breaks.
+
+        Raises LinkLost, and nothing else.
+        """
         keyspace = self._engine.keyspace
-        masters = self._replication.masters
-        while True:
-            while keyspace.still & STILL_PAUSED:
-                await trio.sleep(PAUSE_SECONDS)
-                self._watch.deadline = self._deadline()
-            if self.session is not session:
-                raise LinkLost("Connection with master closed")
-            if rest:
-                try:
-                    grown = execution.apply(rest)
-                except StreamError as error:
-                    raise LinkLost(f"Protocol error from the master: {error}") from None
-                if grown and self.session is session:
-                    masters.feed(grown)
-            rest = await self._receive(
-                stream, LARGE_READ_SIZE if execution.buffered > READ_SIZE else READ_SIZE
-            )
+        sock = self._server.network.share_socket(stream)
+        intake = self._intake = Intake(
+            self._server.hub, execution, sock, self._hear, self._replication.masters.feed
+        )
+        intake.halted = self._stir
+        intake.answer = self._answer
+        try:
+            while True:
+                while keyspace.still & STILL_PAUSED:
+                    await trio.sleep(PAUSE_SECONDS)
+                    self._watch.deadline = self._deadline()
+                if self.session is not execution.session:
+                    raise LinkLost("Connection with master closed")
+                if rest:
+                    intake.take(rest)
+                    rest = b""
+                if sock is None:
+                    rest = await self._receive(stream, intake.read_size)
+                else:
+                    self._stirred = trio.Event()
+                    intake.begin()
+                    await self._stirred.wait()
+                    if intake.failure is not None:
+                        raise intake.failure
+        except StreamError as error:
+            raise LinkLost(f"Protocol error from the master: {error}") from None
+        except EOFError:
+            raise LinkLost(self._describe_loss("connection lost")) from None
+        except OSError as error:
+            raise LinkLost(self._describe_loss(error.strerror or str(error))) from None
+        finally:
+            intake.end()
+            if sock is not None:
+                sock.close()
+
+    def _stir(self) -> None:
+        self._stirred.set()
 
     def _restart_log_file(self) -> None:
         """The append-only file was stopped to make way for the master's data: go on with it."""
@@ -567,8 +585,24 @@ class Link:
                 argv += [b"FACK", b"%d" % logged]
         return encode_request(argv)
 
+    def _answer(self, sock: socket.socket | None) -> None:
+        """The master has asked how much there is: tell it before the task has its turn."""
+        if sock is None or self._telling or self._unsent or self._old_master:
+            self._tell.set()
+            return
+        data = self._report()
+        try:
+            sent = sock.send(data)
+        except OSError:
+            self._tell.set()  # the task will see whether it goes
+            return
+        if sent < len(data):
+            self._unsent = data[sent:]
+            self._tell.set()
+
     async def _beat(self, stream: trio.abc.Stream) -> None:
         """Tell the master once a second, and when it asks, how much there is by now."""
+        self._unsent = b""
         due_at = trio.current_time() + BEAT_SECONDS
         while True:
             with trio.move_on_at(due_at):
@@ -578,18 +612,22 @@ class Link:
             if due:
                 due_at = trio.current_time() + BEAT_SECONDS
             transfer = self._transfer
-            data = b""
+            data = self._unsent
+            self._unsent = b""
             if self.session is not None:
                 if due:
                     self._restart_log_file()  # where that was impossible before
                 if not self._old_master:
-                    data = self._report()
+                    data += self._report()
             elif due and transfer is not None and transfer.loading:
                 # Nobody listens to the master now, which is no fault of its own.
                 self._watch.deadline = self._deadline()
-                data = SIGN_OF_LIFE
+                data += SIGN_OF_LIFE
             if data:
+                self._telling = True
                 try:
                     await stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return  # whoever reads will learn of it
+                finally:
+                    self._telling = False
