@@ -60,6 +60,7 @@ CORE = [
     "node/replication/backlog.py",
     "node/replication/execution.py",
     "node/replication/feed.py",
+    "node/replication/history.py",
     "node/replication/intake.py",
     "node/replication/replica.py",
     "node/replication/stream.py",

@@ -627,7 +627,7 @@ class Hub:
 
         The poller is the parent's too, and must not be told.
         """
-        for fd in [*self._listeners, *self.connections]:
+        for fd in [*self._listeners, *self._inlets, *self.connections]:
             os.close(fd)
 
     def close(self) -> None:
