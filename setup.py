@@ -61,7 +61,7 @@ CORE = [
     "node/replication/execution.py",
     "node/replication/feed.py",
     "node/replication/history.py",
-    "node/replication/intake.py",
+    "node/replication/inflow.py",
     "node/replication/replica.py",
     "node/replication/stream.py",
     "node/resp.py",

@@ -44,7 +44,7 @@ from node.replication.handshake import (
     Introduction,
     Outcome,
 )
-from node.replication.intake import READ_SIZE, Intake
+from node.replication.inflow import READ_SIZE, Inflow
 from node.replication.stream import StreamError
 from node.replication.transfer import Transfer, TransferError
 from node.resp import encode_request
@@ -109,7 +109,7 @@ class Link:
         self._selected = 0
         self._transfer: Transfer | None = None
         self._execution: Execution | None = None
-        self._intake: Intake | None = None
+        self._inflow: Inflow | None = None
         # A master that knows only SYNC is told no offsets.
         self._old_master = False
         # Of the task.
@@ -119,7 +119,7 @@ class Link:
         self._retry_at = -inf
         self._heard_ns = 0
         self._patient_ns = 0  # until then ``_watch`` need not learn that the master was heard
-        self._stirred = trio.Event()  # the intake has stopped by itself
+        self._stirred = trio.Event()  # the inflow has stopped by itself
         self._tell = trio.Event()
         self._telling = False
         self._unsent = b""  # of what the master is told
@@ -225,8 +225,8 @@ class Link:
 
     def acknowledge(self) -> None:
         """Tell the master the offset, when what has come by now has been executed."""
-        if self._intake is not None and self._intake.busy:
-            self._intake.asked = True
+        if self._inflow is not None and self._inflow.busy:
+            self._inflow.asked = True
         else:
             self._tell.set()
 
@@ -251,9 +251,9 @@ class Link:
             self._selected = session.db.index
             self.session = None
             self._execution = None
-            if self._intake is not None:
-                self._intake.end()
-                self._intake = None
+            if self._inflow is not None:
+                self._inflow.end()
+                self._inflow = None
             self.down_since = int(self._replication.clock.wall())
             session.killed = True
             self._engine.close_session(session)
@@ -477,11 +477,11 @@ class Link:
         """
         keyspace = self._engine.keyspace
         sock = self._server.network.share_socket(stream)
-        intake = self._intake = Intake(
+        inflow = self._inflow = Inflow(
             self._server.hub, execution, sock, self._hear, self._replication.masters.feed
         )
-        intake.halted = self._stir
-        intake.answer = self._answer
+        inflow.halted = self._stir
+        inflow.answer = self._answer
         try:
             while True:
                 while keyspace.still & STILL_PAUSED:
@@ -490,16 +490,16 @@ class Link:
                 if self.session is not execution.session:
                     raise LinkLost("Connection with master closed")
                 if rest:
-                    intake.take(rest)
+                    inflow.take(rest)
                     rest = b""
                 if sock is None:
-                    rest = await self._receive(stream, intake.read_size)
+                    rest = await self._receive(stream, inflow.read_size)
                 else:
                     self._stirred = trio.Event()
-                    intake.begin()
+                    inflow.begin()
                     await self._stirred.wait()
-                    if intake.failure is not None:
-                        raise intake.failure
+                    if inflow.failure is not None:
+                        raise inflow.failure
         except StreamError as error:
             raise LinkLost(f"Protocol error from the master: {error}") from None
         except EOFError:
@@ -507,7 +507,7 @@ class Link:
         except OSError as error:
             raise LinkLost(self._describe_loss(error.strerror or str(error))) from None
         finally:
-            intake.end()
+            inflow.end()
             if sock is not None:
                 sock.close()
 

@@ -166,7 +166,7 @@ class _Poller:
             if isinstance(what, Listener):
                 ready = READABLE if what.waiting else 0
             else:
-                if what.readable:
+                if wanted & READABLE and what.readable:
                     ready = READABLE
                 if wanted & WRITABLE and isinstance(what, End) and what.writable:
                     ready |= WRITABLE

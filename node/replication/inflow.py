@@ -4,7 +4,12 @@ The hub reads the master's socket among those of the clients: a piece of the str
 switch of tasks, and between two pieces clients get their turn. The task of the link sleeps
 meanwhile; it is woken when the link breaks, and when the stream has to wait for the end of a pause.
 Where there is no socket that the hub could look at, the task reads, and gives what it gets to
-:meth:`Intake.take`.
+:meth:`Inflow.take`.
+
+A master under load sends what few requests have written, again and again. To be woken for each
+piece would cost several times what executing it costs, so that the inlet rests between two pieces
+then, for up to a millisecond; unless the master asks how much there is (WAIT), since somebody waits
+for the answer.
 """
 
 from __future__ import annotations
@@ -19,9 +24,13 @@ from node.replication.execution import Execution
 
 READ_SIZE: Final = 16 * 1024
 LARGE_READ_SIZE: Final = 1024 * 1024
+# Pieces that come that soon after each other are a flow.
+FLOW_NS: Final = 500_000
+# For so long after the master has asked there is no rest.
+ASKED_NS: Final = 100_000_000
 
 
-class Intake:
+class Inflow:
     """The stream of one connection.
 
     ``hear`` is told how many bytes have come, ``feed`` by which bytes the history has grown.
@@ -38,7 +47,7 @@ class Intake:
         "halted",
         "answer",
         "_hub",
-        "_keyspace",
+        "_engine",
         "_execution",
         "_sock",
         "_receive",
@@ -46,6 +55,9 @@ class Intake:
         "_feed",
         "_listening",
         "_ended",
+        "_resting",
+        "_read_ns",
+        "_asked_ns",
     )
 
     def __init__(
@@ -62,7 +74,7 @@ class Intake:
         self.halted: Callable[[], None] = _do_nothing
         self.answer: Callable[[socket.socket | None], None] = _answer_nothing
         self._hub = hub
-        self._keyspace = hub.engine.keyspace
+        self._engine = hub.engine
         self._execution = execution
         self._sock = sock
         # Looked up once, since it is called for each piece.
@@ -71,6 +83,10 @@ class Intake:
         self._feed = feed
         self._listening = False
         self._ended = False
+        self._resting = False
+        # When something was read, and when the master asked, for the last time.
+        self._read_ns = 0
+        self._asked_ns = -ASKED_NS
 
     @property
     def read_size(self) -> int:
@@ -96,26 +112,35 @@ class Intake:
             self._listening = False
             self._hub.remove_inlet(self._sock.fileno())
 
-    def attend(self) -> None:
-        """There is something to read."""
+    def attend(self) -> bool:
+        """There is something to read; whether to rest before more is read."""
+        rested = self._resting
+        self._resting = False
         if self._ended:
-            return
-        if self._keyspace.still & STILL_PAUSED:
+            return False
+        if self._engine.keyspace.still & STILL_PAUSED:
             self._stop()
             self.halted()
-            return
+            return False
+        size = self.read_size
         try:
-            data = self._receive(self.read_size)
+            data = self._receive(size)
             if not data:
                 raise EOFError
             self._hear(len(data))
             self.take(data)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except Exception as error:
             self.failure = error
             self._stop()
             self.halted()
+            return False
+        now = self._engine.ended_ns
+        flows = rested or now - self._read_ns < FLOW_NS
+        self._read_ns = now
+        self._resting = flows and len(data) < size and now - self._asked_ns >= ASKED_NS
+        return self._resting and self._listening
 
     def take(self, data: bytes) -> None:
         """Execute what has come, and pass on what is a part of the history by that.
@@ -133,6 +158,7 @@ class Intake:
             self._feed(grown)
         if self.asked:
             self.asked = False
+            self._asked_ns = self._engine.ended_ns
             self.answer(self._sock)
 
 
