@@ -42,6 +42,7 @@ CORE = [
     "node/commands/strings.py",
     "node/engine.py",
     "node/hub.py",
+    "node/inlets.py",
     "node/key_index.py",
     "node/keyspace.py",
     "node/persistence/dataset.py",

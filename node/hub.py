@@ -11,10 +11,6 @@ While there is work the hub does not go back to the task for every batch. It pol
 up to a millisecond itself, since a busy client's next request is usually nearer than that; but it
 lets the other tasks run at least every two milliseconds: each such pause costs the clients some
 50 µs.
-
-What others want to have read among the clients' requests are *inlets*. One over which little comes
-at a time, but all the time, *rests*: it is read again when the clients have been waited for, and
-not before, so that one wake-up is enough for what has come meanwhile.
 """
 
 from __future__ import annotations
@@ -29,6 +25,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.engine import Engine
+from node.inlets import Inlets
 from node.poller import READABLE, WRITABLE, Poller
 from node.resp import RequestParser, encode_error
 from node.session import (
@@ -51,7 +48,6 @@ PATIENCE: Final = 0.001
 # least, however much of that is left.
 TURN_NS: Final = 2_000_000
 SHARE_NS: Final = 250_000
-REST_NS: Final = 1_000_000
 
 
 class Limits:
@@ -193,13 +189,8 @@ class Hub:
         # must have been queued in the session's ``out``).
         self.greet: Callable[[Connection], bool] | None = None
         self.poller = poller
+        self.inlets = Inlets(poller)
         self._listeners: dict[int, socket.socket] = {}
-        self._inlets: dict[int, Callable[[], bool]] = {}
-        # Those of them that the poller does not tell of, and of these the ones that rest now, until
-        # then (monotonic nanoseconds).
-        self._muted: dict[int, None] = {}
-        self._resting: list[int] = []
-        self._rest_end = 0
         # What the poller reported and has not been attended to yet.
         self._ready: list[tuple[int, int]] = []
         # How long clients are waited for before other tasks may go on; 0 where those hurry.
@@ -231,41 +222,6 @@ class Hub:
             self.poller.unregister(fd)
             listener.close()
         self._listeners.clear()
-
-    # What else is read.
-
-    def add_inlet(self, fd: int, attend: Callable[[], bool]) -> None:
-        """Call ``attend`` whenever there is something to read from a descriptor of somebody else.
-
-        It may be called although there is nothing, and must not raise anything. If it returns True,
-        it is called again after a millisecond at most, but not much earlier.
-        """
-        self._inlets[fd] = attend
-        self.poller.register(fd, READABLE)
-
-    def remove_inlet(self, fd: int) -> None:
-        """Look at the descriptor no more: to be called before it is closed."""
-        del self._inlets[fd]
-        self._muted.pop(fd, None)
-        if fd in self._resting:
-            self._resting.remove(fd)
-        self.poller.unregister(fd)
-
-    def _attend_inlet(self, fd: int, attend: Callable[[], bool]) -> None:
-        if attend():
-            if fd not in self._muted:
-                self._muted[fd] = None
-                self.poller.modify(fd, 0)
-            self._resting.append(fd)
-            self._rest_end = self.engine.ended_ns + REST_NS
-        elif fd in self._muted:
-            del self._muted[fd]
-            self.poller.modify(fd, READABLE)
-
-    def _end_rest(self) -> None:
-        for fd in self._resting:
-            self._ready.append((fd, READABLE))
-        self._resting = []
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_PER_EVENT):
@@ -316,14 +272,15 @@ class Hub:
     def serve(self) -> bool:
         """Serve clients for one turn; True when nobody wants anything any more."""
         engine = self.engine
+        inlets = self.inlets
         self._turn_end = engine.clock.monotonic_ns() + TURN_NS
         while True:
             if not self._ready:
                 self._ready = self.poller.poll(0 if self.pending else self.patience)
-                if self._resting and (
-                    not self._ready or engine.clock.monotonic_ns() >= self._rest_end
+                if inlets.resting and (
+                    not self._ready or engine.clock.monotonic_ns() >= inlets.rest_end
                 ):
-                    self._end_rest()
+                    self._ready += inlets.end_rest()
                 if not self._ready and not self.pending:
                     return True
             self._serving = True
@@ -381,9 +338,7 @@ class Hub:
 
     def _attend(self, fileno: int) -> None:
         """Something other than a client is ready: an inlet, a listener, or the bell."""
-        attend = self._inlets.get(fileno)
-        if attend is not None:
-            self._attend_inlet(fileno, attend)
+        if self.inlets.attend(fileno, self.engine.ended_ns):
             return
         listener = self._listeners.get(fileno)
         if listener is not None:
@@ -661,7 +616,7 @@ class Hub:
 
         The poller is the parent's too, and must not be told.
         """
-        for fd in [*self._listeners, *self._inlets, *self.connections]:
+        for fd in [*self._listeners, *self.inlets.descriptors(), *self.connections]:
             os.close(fd)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ class Inflow:
         assert not self._listening
         assert not self._ended
         self._listening = True
-        self._hub.add_inlet(self._sock.fileno(), self.attend)
+        self._hub.inlets.add(self._sock.fileno(), self.attend)
 
     def end(self) -> None:
         """Read and execute no more, not even what has come."""
@@ -110,7 +110,7 @@ class Inflow:
         if self._listening:
             assert self._sock is not None
             self._listening = False
-            self._hub.remove_inlet(self._sock.fileno())
+            self._hub.inlets.remove(self._sock.fileno())
 
     def attend(self) -> bool:
         """There is something to read; whether to rest before more is read."""

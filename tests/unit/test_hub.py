@@ -161,7 +161,7 @@ async def test_what_others_read_comes_among_the_requests(tmp_path: Path) -> None
                     end.send(b"more")
                 return came[-1] in (b"flow", b"more")
 
-            server.hub.add_inlet(fd, attend)
+            server.hub.inlets.add(fd, attend)
             for data, expected in ((b"one", [b"one"]), (b"flow", [b"flow", b"more"])):
                 came.clear()
                 rested = trio.Event()
@@ -172,7 +172,7 @@ async def test_what_others_read_comes_among_the_requests(tmp_path: Path) -> None
             end.send(b"again")
             while came[-1] != b"again":
                 await trio.lowlevel.checkpoint()
-            server.hub.remove_inlet(fd)
+            server.hub.inlets.remove(fd)
             end.send(b"lost")
             await client.send_all(b"PING\r\n")
             assert await receive(client, 7) == b"+PONG\r\n"
