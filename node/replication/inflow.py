@@ -125,22 +125,28 @@ class Inflow:
         size = self.read_size
         try:
             data = self._receive(size)
-            if not data:
-                raise EOFError
-            self._hear(len(data))
-            self.take(data)
         except (BlockingIOError, InterruptedError):
             return False
+        except OSError as error:
+            return self._fail(error)
+        if not data:
+            return self._fail(EOFError())
+        try:
+            self._hear(len(data))
+            self.take(data)
         except Exception as error:
-            self.failure = error
-            self._stop()
-            self.halted()
-            return False
+            return self._fail(error)
         now = self._engine.ended_ns
         flows = rested or now - self._read_ns < FLOW_NS
         self._read_ns = now
         self._resting = flows and len(data) < size and now - self._asked_ns >= ASKED_NS
         return self._resting and self._listening
+
+    def _fail(self, error: Exception) -> bool:
+        self.failure = error
+        self._stop()
+        self.halted()
+        return False
 
     def take(self, data: bytes) -> None:
         """Execute what has come, and pass on what is a part of the history by that.

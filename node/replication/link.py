@@ -7,8 +7,9 @@ A link is in one of these states, which ROLE tells:
   otherwise a second after the last one.
 - ``connecting``, ``handshake``: on the way (:mod:`.handshake`).
 - ``sync``: all data are coming (:mod:`.transfer`).
-- ``connected``: the stream is coming. It is executed by a session of its own, whose requests are
-  refused by nobody, and it is passed on, byte for byte, to the own backlog and the own replicas.
+- ``connected``: the stream is coming, and the hub reads it (:mod:`.inflow`). It is executed by a
+  session of its own, whose requests are refused by nobody, and it is passed on, byte for byte, to
+  the own backlog and the own replicas.
 
 The history ends where the last whole request ends that was executed; a transaction counts when it
 has been executed as a whole. So the link can break anywhere and be taken up there. While clients
@@ -23,6 +24,8 @@ Once a second, and when asked, the master is told the offset. A master that is s
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import traceback
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -52,8 +55,6 @@ from node.session import Session
 from node.version import REDIS_VERSION
 
 if TYPE_CHECKING:
-    import socket
-
     from node.persistence.child import Child
     from node.persistence.loading import Loading
     from node.replication.replication import Replication
@@ -509,6 +510,9 @@ class Link:
         finally:
             inflow.end()
             if sock is not None:
+                # A forked child may have the connection open, too.
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
                 sock.close()
 
     def _stir(self) -> None:

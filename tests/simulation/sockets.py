@@ -63,7 +63,10 @@ class _Socket:
 
 
 class _SharedSocket(_Socket):
-    """Another descriptor for the end of a connection that a stream has."""
+    """Another descriptor for the end of a connection that a stream has, and will close."""
+
+    def shutdown(self, how: int) -> None:
+        return None
 
     def close(self) -> None:
         self._descriptors.all.pop(self._fileno, None)
