@@ -15,8 +15,8 @@ The history ends where the last whole request ends that was executed; a transact
 has been executed as a whole. So the link can break anywhere and be taken up there. While clients
 are paused (CLIENT PAUSE), so is the stream.
 
-Once a second, and when asked, the master is told the offset. A master that is silent for
-``repl-timeout`` seconds is given up.
+Once a second, and when asked, the master is told the offset (:mod:`.report`). A master that is
+silent for ``repl-timeout`` seconds is given up.
 
 (``replicationCron``, ``syncWithMaster``, ``replicationHandleMasterDisconnection`` and
 ``processMultibulkBuffer`` in Redis 7.2.)
@@ -48,9 +48,9 @@ from node.replication.handshake import (
     Outcome,
 )
 from node.replication.inflow import READ_SIZE, Inflow
+from node.replication.report import Report
 from node.replication.stream import StreamError
 from node.replication.transfer import Transfer, TransferError
-from node.resp import encode_request
 from node.session import Session
 from node.version import REDIS_VERSION
 
@@ -67,12 +67,10 @@ SYNC: Final = "sync"
 CONNECTED: Final = "connected"
 
 RETRY_SECONDS: Final = 1.0
-BEAT_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.01
 # The master's silence is measured to so many nanoseconds.
 SILENCE_STEP_NS: Final = 100_000_000
 LONGEST_LINE: Final = 64 * 1024
-SIGN_OF_LIFE: Final = b"\n"
 
 
 class LinkLost(Exception):
@@ -111,8 +109,7 @@ class Link:
         self._transfer: Transfer | None = None
         self._execution: Execution | None = None
         self._inflow: Inflow | None = None
-        # A master that knows only SYNC is told no offsets.
-        self._old_master = False
+        self._report = Report(self, replication.log_file)
         # Of the task.
         self._wake = trio.Event()
         self._scope = trio.CancelScope()  # of the connection
@@ -121,9 +118,6 @@ class Link:
         self._heard_ns = 0
         self._patient_ns = 0  # until then ``_watch`` need not learn that the master was heard
         self._stirred = trio.Event()  # the inflow has stopped by itself
-        self._tell = trio.Event()
-        self._telling = False
-        self._unsent = b""  # of what the master is told
 
     # What others ask.
 
@@ -222,14 +216,14 @@ class Link:
         self.port = 0
         self.state = NONE
         self.down_since = 0
-        self._restart_log_file()
+        self.restart_log_file()
 
     def acknowledge(self) -> None:
         """Tell the master the offset, when what has come by now has been executed."""
         if self._inflow is not None and self._inflow.busy:
             self._inflow.asked = True
         else:
-            self._tell.set()
+            self._report.ask()
 
     def tick(self, now_ns: int) -> None:
         """It may be time for the next attempt."""
@@ -330,6 +324,15 @@ class Link:
             self._log.notice(f"Reconnecting to MASTER {self.host}:{self.port} after failure")
         self.state = CONNECT
 
+    @property
+    def loading(self) -> bool:
+        """Whether the master's data are being loaded."""
+        return self._transfer is not None and self._transfer.loading
+
+    def excuse_silence(self) -> None:
+        """The master cannot be heard now: its silence begins anew."""
+        self._watch.deadline = self._deadline()
+
     def _deadline(self) -> float:
         return trio.current_time() + self._config.integer("repl-timeout")
 
@@ -361,7 +364,7 @@ class Link:
         now_ns = self._heard_ns = self._replication.clock.monotonic_ns()
         if now_ns >= self._patient_ns:
             self._patient_ns = now_ns + SILENCE_STEP_NS
-            self._watch.deadline = self._deadline()
+            self.excuse_silence()
         if self.state in (SYNC, CONNECTED):
             self._replication.input_bytes += size
 
@@ -379,7 +382,7 @@ class Link:
         outcome, rest = await self._shake_hands(stream)
         failure: LinkLost | TransferError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._beat, stream)
+            nursery.start_soon(self._report.run, stream)
             try:
                 await self._follow(stream, outcome, rest)
             except (LinkLost, TransferError) as error:
@@ -468,7 +471,7 @@ class Link:
         execution = self._execution = Execution(self._engine, session, self._log_file.end)
         if isinstance(outcome, FullSync):
             self.acknowledge()
-            self._restart_log_file()
+            self.restart_log_file()
         await self._take_in(stream, execution, rest)
 
     async def _take_in(self, stream: trio.abc.Stream, execution: Execution, rest: bytes) -> None:
@@ -482,12 +485,12 @@ class Link:
             self._server.hub, execution, sock, self._hear, self._replication.masters.feed
         )
         inflow.halted = self._stir
-        inflow.answer = self._answer
+        inflow.answer = self._report.answer
         try:
             while True:
                 while keyspace.still & STILL_PAUSED:
                     await trio.sleep(PAUSE_SECONDS)
-                    self._watch.deadline = self._deadline()
+                    self.excuse_silence()
                 if self.session is not execution.session:
                     raise LinkLost("Connection with master closed")
                 if rest:
@@ -518,7 +521,7 @@ class Link:
     def _stir(self) -> None:
         self._stirred.set()
 
-    def _restart_log_file(self) -> None:
+    def restart_log_file(self) -> None:
         """The append-only file was stopped to make way for the master's data: go on with it."""
         if self._config.boolean("appendonly") and self._log_file.state == OFF:
             self._log.notice("MASTER <-> REPLICA sync: Starting AOF with a successful sync")
@@ -527,7 +530,7 @@ class Link:
     async def _fetch_all(self, stream: trio.abc.Stream, outcome: FullSync, rest: bytes) -> bytes:
         """Fetch and load the snapshot; what has come of the stream."""
         self.state = SYNC
-        self._old_master = not outcome.id
+        self._report.silent = not outcome.id
 
         async def receive() -> bytes:
             return await self._receive(stream)
@@ -556,7 +559,7 @@ class Link:
         """The master goes on where the data end, maybe under another id."""
         replication = self._replication
         history = replication.history
-        self._old_master = False
+        self._report.silent = False
         if id != history.id:
             history.rename(id)
             self._log.notice(f"Master replication ID changed to {id.decode()}")
@@ -577,61 +580,3 @@ class Link:
         self.state = CONNECTED
         self.down_since = 0
         return session
-
-    def _report(self) -> bytes:
-        """How much there is by now, and how much of that is in the append-only file for good."""
-        argv = [b"REPLCONF", b"ACK", b"%d" % self.position]
-        log_file = self._log_file
-        if log_file.state != OFF:
-            log_file.writer.flush()
-            logged = log_file.permanent_offset
-            if logged >= 0:
-                argv += [b"FACK", b"%d" % logged]
-        return encode_request(argv)
-
-    def _answer(self, sock: socket.socket | None) -> None:
-        """The master has asked how much there is: tell it before the task has its turn."""
-        if sock is None or self._telling or self._unsent or self._old_master:
-            self._tell.set()
-            return
-        data = self._report()
-        try:
-            sent = sock.send(data)
-        except OSError:
-            self._tell.set()  # the task will see whether it goes
-            return
-        if sent < len(data):
-            self._unsent = data[sent:]
-            self._tell.set()
-
-    async def _beat(self, stream: trio.abc.Stream) -> None:
-        """Tell the master once a second, and when it asks, how much there is by now."""
-        self._unsent = b""
-        due_at = trio.current_time() + BEAT_SECONDS
-        while True:
-            with trio.move_on_at(due_at):
-                await self._tell.wait()
-            self._tell = trio.Event()
-            due = trio.current_time() >= due_at
-            if due:
-                due_at = trio.current_time() + BEAT_SECONDS
-            transfer = self._transfer
-            data = self._unsent
-            self._unsent = b""
-            if self.session is not None:
-                if due:
-                    self._restart_log_file()  # where that was impossible before
-                if not self._old_master:
-                    data += self._report()
-            elif due and transfer is not None and transfer.loading:
-                # Nobody listens to the master now, which is no fault of its own.
-                self._watch.deadline = self._deadline()
-                data += SIGN_OF_LIFE
-            if data:
-                self._telling = True
-                try:
-                    await stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # whoever reads will learn of it
-                finally:
-                    self._telling = False

@@ -12,7 +12,7 @@ from node.persistence.aof import ON
 from node.replication.acknowledgements import Acknowledgements, Aim
 from node.replication.failover import WAITING, Failover
 from node.replication.history import History
-from node.replication.link import Link
+from node.replication.report import Report
 from node.resp import encode_request
 from sentinel import selection
 from sentinel.election import Election
@@ -91,9 +91,9 @@ def _trust_the_log(acknowledgements: Acknowledgements, aim: Aim) -> bool:
     return acknowledgements._replication.log_file.state == ON
 
 
-def _tell_all(link: Link) -> bytes:
+def _tell_all(report: Report) -> bytes:
     """A replica that says that its log has whatever its data have."""
-    position = b"%d" % link.position
+    position = b"%d" % report._link.position
     return encode_request([b"REPLCONF", b"ACK", position, b"FACK", position])
 
 
@@ -136,7 +136,7 @@ def run_until_broken(world: str) -> None:
         ("replication", History, "fork", _keep_id),
         ("replication", Acknowledgements, "_count", _count_sent),
         ("replication", Acknowledgements, "_has_logged", _trust_the_log),
-        ("replication", Link, "_report", _tell_all),
+        ("replication", Report, "compose", _tell_all),
         ("replication", Failover, "_check", _hand_over_at_once),
         ("sentinel", Election, "vote", _vote_for_all),
         ("sentinel", selection, "_rank", _rank_by_id),
