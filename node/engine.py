@@ -143,7 +143,7 @@ class Engine:
         self.sessions: dict[int, Session] = {}
         self._next_session = 1
         self.gate = 0
-        self._guards: list[tuple[int, int, Guard]] = []
+        self._guards: list[tuple[int, Guard]] = []  # by stage
         self._asked: list[Guard] = []  # the guards alone
         # Asked before all guards about commands that not everybody may use (DEBUG).
         self.protection: Guard = _let_pass
@@ -220,21 +220,23 @@ class Engine:
             self._lookup[new.upper()] = command
 
     def add_guard(self, stage: int, guard: Guard) -> None:
-        """Ask ``guard`` about every request, in the order of stages."""
-        self._guards.append((stage, len(self._guards), guard))
-        self._guards.sort()
-        self._asked = [guard for _, _, guard in self._guards]
+        """Ask ``guard`` about every request, in the order of stages, after others of its stage."""
+        at = len(self._guards)
+        while at > 0 and self._guards[at - 1][0] > stage:
+            at -= 1
+        self._guards.insert(at, (stage, guard))
+        self._asked = [guard for _, guard in self._guards]
         self.gate |= GATE_GUARDS
 
     def remove_guard(self, guard: Guard) -> None:
-        self._guards = [entry for entry in self._guards if entry[2] != guard]
-        self._asked = [guard for _, _, guard in self._guards]
+        self._guards = [entry for entry in self._guards if entry[1] != guard]
+        self._asked = [guard for _, guard in self._guards]
         if not self._guards:
             self.gate &= ~GATE_GUARDS
 
     def is_guarded(self, stage: int) -> bool:
         """Whether anybody guards this stage at the moment."""
-        return any(guarded == stage for guarded, _, _ in self._guards)
+        return any(guarded == stage for guarded, _ in self._guards)
 
     def add_observer(self, observer: Observer) -> None:
         self._observers.append(observer)

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Final
 
 from node.engine import Engine
+from node.inlets import Inlets
 from node.poller import READABLE, WRITABLE, Poller
 from node.resp import RequestParser, encode_error
 from node.session import (
@@ -188,6 +189,7 @@ class Hub:
         # must have been queued in the session's ``out``).
         self.greet: Callable[[Connection], bool] | None = None
         self.poller = poller
+        self.inlets = Inlets(poller)
         self._listeners: dict[int, socket.socket] = {}
         # What the poller reported and has not been attended to yet.
         self._ready: list[tuple[int, int]] = []
@@ -270,10 +272,15 @@ class Hub:
     def serve(self) -> bool:
         """Serve clients for one turn; True when nobody wants anything any more."""
         engine = self.engine
+        inlets = self.inlets
         self._turn_end = engine.clock.monotonic_ns() + TURN_NS
         while True:
             if not self._ready:
                 self._ready = self.poller.poll(0 if self.pending else self.patience)
+                if inlets.resting and (
+                    not self._ready or engine.clock.monotonic_ns() >= inlets.rest_end
+                ):
+                    self._ready += inlets.end_rest()
                 if not self._ready and not self.pending:
                     return True
             self._serving = True
@@ -330,7 +337,9 @@ class Hub:
         self._gathered = len(self.pending)
 
     def _attend(self, fileno: int) -> None:
-        """Something other than a client is ready: a listener, or the bell."""
+        """Something other than a client is ready: an inlet, a listener, or the bell."""
+        if self.inlets.attend(fileno, self.engine.ended_ns):
+            return
         listener = self._listeners.get(fileno)
         if listener is not None:
             self._accept(listener)
@@ -607,7 +616,7 @@ class Hub:
 
         The poller is the parent's too, and must not be told.
         """
-        for fd in [*self._listeners, *self.connections]:
+        for fd in [*self._listeners, *self.inlets.descriptors(), *self.connections]:
             os.close(fd)
 
     def close(self) -> None:

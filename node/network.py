@@ -29,6 +29,13 @@ class Network(Protocol):
         """A stream to a TCP server, from the address ``source`` if one is given. Raises OSError."""
         ...
 
+    def share_socket(self, stream: trio.abc.Stream) -> socket.socket | None:
+        """A non-blocking socket for the stream's own connection, where it is nothing but that.
+
+        Either may be used, and each is closed by itself.
+        """
+        ...
+
     def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
         """A socket that blocks for up to ``timeout`` seconds in whatever is done with it.
 
@@ -114,6 +121,13 @@ class SystemNetwork:
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
             raise cause if isinstance(cause, OSError) else error from None
+
+    def share_socket(self, stream: trio.abc.Stream) -> socket.socket | None:
+        if not isinstance(stream, trio.SocketStream):
+            return None
+        shared = socket.socket(fileno=os.dup(stream.socket.fileno()))
+        shared.setblocking(False)
+        return shared
 
     def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
         return socket.create_connection((host, port), timeout)

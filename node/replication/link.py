@@ -7,15 +7,16 @@ A link is in one of these states, which ROLE tells:
   otherwise a second after the last one.
 - ``connecting``, ``handshake``: on the way (:mod:`.handshake`).
 - ``sync``: all data are coming (:mod:`.transfer`).
-- ``connected``: the stream is coming. It is executed by a session of its own, whose requests are
-  refused by nobody, and it is passed on, byte for byte, to the own backlog and the own replicas.
+- ``connected``: the stream is coming, and the hub reads it (:mod:`.inflow`). It is executed by a
+  session of its own, whose requests are refused by nobody, and it is passed on, byte for byte, to
+  the own backlog and the own replicas.
 
 The history ends where the last whole request ends that was executed; a transaction counts when it
 has been executed as a whole. So the link can break anywhere and be taken up there. While clients
 are paused (CLIENT PAUSE), so is the stream.
 
-Once a second, and when asked, the master is told the offset. A master that is silent for
-``repl-timeout`` seconds is given up.
+Once a second, and when asked, the master is told the offset (:mod:`.report`). A master that is
+silent for ``repl-timeout`` seconds is given up.
 
 (``replicationCron``, ``syncWithMaster``, ``replicationHandleMasterDisconnection`` and
 ``processMultibulkBuffer`` in Redis 7.2.)
@@ -23,7 +24,8 @@ Once a second, and when asked, the master is told the offset. A master that is s
 
 from __future__ import annotations
 
-import os
+import contextlib
+import socket
 import traceback
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -45,9 +47,10 @@ from node.replication.handshake import (
     Introduction,
     Outcome,
 )
+from node.replication.inflow import READ_SIZE, Inflow
+from node.replication.report import Report
 from node.replication.stream import StreamError
 from node.replication.transfer import Transfer, TransferError
-from node.resp import encode_request
 from node.session import Session
 from node.version import REDIS_VERSION
 
@@ -64,16 +67,10 @@ SYNC: Final = "sync"
 CONNECTED: Final = "connected"
 
 RETRY_SECONDS: Final = 1.0
-BEAT_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.01
-# The master's silence is measured to so many seconds.
-SILENCE_STEP: Final = 0.1
-# For so long the stream may be read before other tasks get their turn.
-TURN_NS: Final = 1_000_000
-READ_SIZE: Final = 16 * 1024
-LARGE_READ_SIZE: Final = 1024 * 1024
+# The master's silence is measured to so many nanoseconds.
+SILENCE_STEP_NS: Final = 100_000_000
 LONGEST_LINE: Final = 64 * 1024
-SIGN_OF_LIFE: Final = b"\n"
 
 
 class LinkLost(Exception):
@@ -111,16 +108,16 @@ class Link:
         self._selected = 0
         self._transfer: Transfer | None = None
         self._execution: Execution | None = None
-        # A master that knows only SYNC is told no offsets.
-        self._old_master = False
+        self._inflow: Inflow | None = None
+        self._report = Report(self, replication.log_file)
         # Of the task.
         self._wake = trio.Event()
         self._scope = trio.CancelScope()  # of the connection
         self._watch = trio.CancelScope()  # ends it when the master is silent
         self._retry_at = -inf
         self._heard_ns = 0
-        self._turn_ends_ns = 0
-        self._tell = trio.Event()
+        self._patient_ns = 0  # until then ``_watch`` need not learn that the master was heard
+        self._stirred = trio.Event()  # the inflow has stopped by itself
 
     # What others ask.
 
@@ -219,11 +216,14 @@ class Link:
         self.port = 0
         self.state = NONE
         self.down_since = 0
-        self._restart_log_file()
+        self.restart_log_file()
 
     def acknowledge(self) -> None:
         """Tell the master the offset, when what has come by now has been executed."""
-        self._tell.set()
+        if self._inflow is not None and self._inflow.busy:
+            self._inflow.asked = True
+        else:
+            self._report.ask()
 
     def tick(self, now_ns: int) -> None:
         """It may be time for the next attempt."""
@@ -246,6 +246,9 @@ class Link:
             self._selected = session.db.index
             self.session = None
             self._execution = None
+            if self._inflow is not None:
+                self._inflow.end()
+                self._inflow = None
             self.down_since = int(self._replication.clock.wall())
             session.killed = True
             self._engine.close_session(session)
@@ -321,6 +324,15 @@ class Link:
             self._log.notice(f"Reconnecting to MASTER {self.host}:{self.port} after failure")
         self.state = CONNECT
 
+    @property
+    def loading(self) -> bool:
+        """Whether the master's data are being loaded."""
+        return self._transfer is not None and self._transfer.loading
+
+    def excuse_silence(self) -> None:
+        """The master cannot be heard now: its silence begins anew."""
+        self._watch.deadline = self._deadline()
+
     def _deadline(self) -> float:
         return trio.current_time() + self._config.integer("repl-timeout")
 
@@ -337,41 +349,24 @@ class Link:
     async def _receive(self, stream: trio.abc.Stream, size: int = READ_SIZE) -> bytes:
         """What the master says next. Raises LinkLost."""
         try:
-            if isinstance(stream, trio.SocketStream):
-                data = await self._read(stream.socket.fileno(), size)
-            else:
-                data = bytes(await stream.receive_some(size))
+            data = bytes(await stream.receive_some(size))
         except trio.BrokenResourceError as error:
             cause = error.__cause__
             text = cause.strerror if isinstance(cause, OSError) else None
             raise LinkLost(self._describe_loss(text or str(error))) from None
-        except OSError as error:
-            raise LinkLost(self._describe_loss(error.strerror or str(error))) from None
         if not data:
             raise LinkLost(self._describe_loss("connection lost"))
-        self._heard_ns = self._replication.clock.monotonic_ns()
-        deadline = self._deadline()
-        if abs(deadline - self._watch.deadline) > SILENCE_STEP:
-            self._watch.deadline = deadline
-        if self.state in (SYNC, CONNECTED):
-            self._replication.input_bytes += len(data)
+        self._hear(len(data))
         return data
 
-    async def _read(self, descriptor: int, size: int) -> bytes:
-        """As ``receive_some`` of the socket, which costs more than most pieces of a stream.
-
-        Reads at once what is there, as long as the turn lasts. Raises OSError.
-        """
-        clock = self._replication.clock
-        waited = clock.monotonic_ns() < self._turn_ends_ns
-        while True:
-            if not waited:
-                await trio.lowlevel.wait_readable(descriptor)
-                self._turn_ends_ns = clock.monotonic_ns() + TURN_NS
-            try:
-                return os.read(descriptor, size)
-            except BlockingIOError:
-                waited = False
+    def _hear(self, size: int) -> None:
+        """The master has said so many bytes."""
+        now_ns = self._heard_ns = self._replication.clock.monotonic_ns()
+        if now_ns >= self._patient_ns:
+            self._patient_ns = now_ns + SILENCE_STEP_NS
+            self.excuse_silence()
+        if self.state in (SYNC, CONNECTED):
+            self._replication.input_bytes += size
 
     def _describe_loss(self, reason: str) -> str:
         if self.state == CONNECTED:
@@ -387,7 +382,7 @@ class Link:
         outcome, rest = await self._shake_hands(stream)
         failure: LinkLost | TransferError | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._beat, stream)
+            nursery.start_soon(self._report.run, stream)
             try:
                 await self._follow(stream, outcome, rest)
             except (LinkLost, TransferError) as error:
@@ -476,27 +471,57 @@ class Link:
         execution = self._execution = Execution(self._engine, session, self._log_file.end)
         if isinstance(outcome, FullSync):
             self.acknowledge()
-            self._restart_log_file()
-        keyspace = self._engine.keyspace
-        masters = self._replication.masters
-        while True:
-            while keyspace.still & STILL_PAUSED:
-                await trio.sleep(PAUSE_SECONDS)
-                self._watch.deadline = self._deadline()
-            if self.session is not session:
-                raise LinkLost("Connection with master closed")
-            if rest:
-                try:
-                    grown = execution.apply(rest)
-                except StreamError as error:
-                    raise LinkLost(f"Protocol error from the master: {error}") from None
-                if grown and self.session is session:
-                    masters.feed(grown)
-            rest = await self._receive(
-                stream, LARGE_READ_SIZE if execution.buffered > READ_SIZE else READ_SIZE
-            )
+            self.restart_log_file()
+        await self._take_in(stream, execution, rest)
 
-    def _restart_log_file(self) -> None:
+    async def _take_in(self, stream: trio.abc.Stream, execution: Execution, rest: bytes) -> None:
+        """Execute what has come of the stream and what comes, until the link breaks.
+
+        Raises LinkLost, and nothing else.
+        """
+        keyspace = self._engine.keyspace
+        sock = self._server.network.share_socket(stream)
+        inflow = self._inflow = Inflow(
+            self._server.hub, execution, sock, self._hear, self._replication.masters.feed
+        )
+        inflow.halted = self._stir
+        inflow.answer = self._report.answer
+        try:
+            while True:
+                while keyspace.still & STILL_PAUSED:
+                    await trio.sleep(PAUSE_SECONDS)
+                    self.excuse_silence()
+                if self.session is not execution.session:
+                    raise LinkLost("Connection with master closed")
+                if rest:
+                    inflow.take(rest)
+                    rest = b""
+                if sock is None:
+                    rest = await self._receive(stream, inflow.read_size)
+                else:
+                    self._stirred = trio.Event()
+                    inflow.begin()
+                    await self._stirred.wait()
+                    if inflow.failure is not None:
+                        raise inflow.failure
+        except StreamError as error:
+            raise LinkLost(f"Protocol error from the master: {error}") from None
+        except EOFError:
+            raise LinkLost(self._describe_loss("connection lost")) from None
+        except OSError as error:
+            raise LinkLost(self._describe_loss(error.strerror or str(error))) from None
+        finally:
+            inflow.end()
+            if sock is not None:
+                # A forked child may have the connection open, too.
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+    def restart_log_file(self) -> None:
         """The append-only file was stopped to make way for the master's data: go on with it."""
         if self._config.boolean("appendonly") and self._log_file.state == OFF:
             self._log.notice("MASTER <-> REPLICA sync: Starting AOF with a successful sync")
@@ -505,7 +530,7 @@ class Link:
     async def _fetch_all(self, stream: trio.abc.Stream, outcome: FullSync, rest: bytes) -> bytes:
         """Fetch and load the snapshot; what has come of the stream."""
         self.state = SYNC
-        self._old_master = not outcome.id
+        self._report.silent = not outcome.id
 
         async def receive() -> bytes:
             return await self._receive(stream)
@@ -534,7 +559,7 @@ class Link:
         """The master goes on where the data end, maybe under another id."""
         replication = self._replication
         history = replication.history
-        self._old_master = False
+        self._report.silent = False
         if id != history.id:
             history.rename(id)
             self._log.notice(f"Master replication ID changed to {id.decode()}")
@@ -555,41 +580,3 @@ class Link:
         self.state = CONNECTED
         self.down_since = 0
         return session
-
-    def _report(self) -> bytes:
-        """How much there is by now, and how much of that is in the append-only file for good."""
-        argv = [b"REPLCONF", b"ACK", b"%d" % self.position]
-        log_file = self._log_file
-        if log_file.state != OFF:
-            log_file.writer.flush()
-            logged = log_file.permanent_offset
-            if logged >= 0:
-                argv += [b"FACK", b"%d" % logged]
-        return encode_request(argv)
-
-    async def _beat(self, stream: trio.abc.Stream) -> None:
-        """Tell the master once a second, and when it asks, how much there is by now."""
-        due_at = trio.current_time() + BEAT_SECONDS
-        while True:
-            with trio.move_on_at(due_at):
-                await self._tell.wait()
-            self._tell = trio.Event()
-            due = trio.current_time() >= due_at
-            if due:
-                due_at = trio.current_time() + BEAT_SECONDS
-            transfer = self._transfer
-            data = b""
-            if self.session is not None:
-                if due:
-                    self._restart_log_file()  # where that was impossible before
-                if not self._old_master:
-                    data = self._report()
-            elif due and transfer is not None and transfer.loading:
-                # Nobody listens to the master now, which is no fault of its own.
-                self._watch.deadline = self._deadline()
-                data = SIGN_OF_LIFE
-            if data:
-                try:
-                    await stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return  # whoever reads will learn of it

@@ -39,6 +39,10 @@ class Witness(Protocol):
         """So many replicas have the write, says the server; -1 if it has not said."""
         ...
 
+    def end_log_wait(self, token: Token, local: int, replicas: int) -> None:
+        """The same, of append-only files: the server's own (1 or 0), and those of replicas."""
+        ...
+
 
 class Lost(Exception):
     """The connection is of no use any more."""
@@ -118,10 +122,10 @@ class Writer:
         self._serial += 1
         token = TOKEN_START + f"{self.name}:{self._serial}".encode()
         self._witness.begin_write(token, machine)
-        count = -1
+        answer: object = None
         try:
             write = [b"RPUSH", f"log:{self.name}".encode(), token]
-            wait = [b"WAIT", b"%d" % draw.randrange(1, 4), b"%d" % draw.choice([50, 500, 3000])]
+            wait = self._draw_wait()
             pipelined = draw.random() < 0.5
             if pipelined:
                 # What comes after WAIT is executed when that is over.
@@ -135,10 +139,20 @@ class Writer:
                     self._witness.written(token, machine)
                 await trio.sleep(draw.choice([0, 0, 0.01, 0.2]))
                 (waited,) = await self._ask(stream, [wait])
-            if isinstance(written, int) and isinstance(waited, int):
-                count = waited
+            if isinstance(written, int):
+                answer = waited
         finally:
-            self._witness.end_write(token, count)
+            if isinstance(answer, list):
+                self._witness.end_log_wait(token, *answer)
+            else:
+                self._witness.end_write(token, answer if isinstance(answer, int) else -1)
+
+    def _draw_wait(self) -> list[bytes]:
+        draw = self._draw
+        words = [b"%d" % draw.randrange(1, 4), b"%d" % draw.choice([50, 500, 3000])]
+        if draw.random() < 0.3:
+            return [b"WAITAOF", b"%d" % draw.randrange(2), *words]
+        return [b"WAIT", *words]
 
     def _draw_request(self) -> list[bytes]:
         draw = self._draw

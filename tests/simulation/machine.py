@@ -216,6 +216,7 @@ class Machine:
         self.server: Server | None = None
         self.run_number = 0
         self.full_syncs = 0  # that its nodes have begun to get
+        self.takeovers = 0  # of a master's role that the master has asked its nodes for
         self.master: Machine | None = None
         self.fault = ""  # of the node, which must never have one
         # Elements of lists that must be there when the node starts again, as far as they were when
@@ -276,11 +277,8 @@ class Machine:
         return self.server is not None and self.server.loading
 
     @property
-    def logs_durably(self) -> bool:
-        """Whether what clients are told of is on disk, in a log that a restart will load.
-
-        So it is at a master with ``appendfsync always`` that is started with a log.
-        """
+    def logs(self) -> bool:
+        """Whether it is a master with a log that a restart will load."""
         at = self.directives.index("--appendonly") if "--appendonly" in self.directives else -1
         return (
             self.ready
@@ -288,8 +286,26 @@ class Machine:
             and self.directives[at + 1] == "yes"
             and not self.is_replica
             and self.log_file.state == ON
-            and self.log_file.writer.policy == ALWAYS
         )
+
+    @property
+    def logs_durably(self) -> bool:
+        """Whether what clients are told of is on disk, in a log that a restart will load.
+
+        So it is at a master with ``appendfsync always`` that is started with a log.
+        """
+        return self.logs and self.log_file.writer.policy == ALWAYS
+
+    @property
+    def era(self) -> tuple[object, ...]:
+        """What changes when something else than before may come of what is in the log."""
+        if self.server is None:
+            return (self.run_number,)
+        return self.run_number, self.full_syncs, self.child.forks, self.log_file.state
+
+    def keeps(self, word: bytes) -> bool:
+        """Whether it is on disk for good, in a log."""
+        return any(word in file.flushed for name, file in self.disk.names.items() if ".aof" in name)
 
     def lost_durable(self) -> list[bytes]:
         """The node has just loaded its data: what is not there of ``durable``, which is cleared."""
@@ -314,6 +330,8 @@ class Machine:
     def _hear_log(self, message: str) -> None:
         if message.startswith("Full resync from master"):
             self.full_syncs += 1  # it may be over within the same step
+        elif message.startswith("MASTER MODE enabled (failover request"):
+            self.takeovers += 1
         self.note(message)
 
     # What is done to it.
@@ -385,7 +403,7 @@ class Machine:
 
     def _fall(self, *, power: bool) -> None:
         """The process is gone, whatever its tasks may still do."""
-        if self.durable and self.logs_durably and not self.server_loading:
+        if self.durable and self.logs and not self.server_loading:
             there = set(read_lists(self.keyspace))
             self.durable = {word: None for word in self.durable if word in there}
         else:

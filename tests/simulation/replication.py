@@ -1,9 +1,10 @@
 """The world of replication: a master, its replicas and theirs, clients, and everything that fails.
 
 What must hold after each step is in :mod:`.histories`: the data of each server are a prefix of its
-master's history, to the byte. Besides, a WAIT counts only replicas that have the write; what a WAIT
-has counted survives that the most advanced replica is promoted; and once nothing fails any more,
-all have the same within a few minutes.
+master's history, to the byte. Besides, a WAIT counts only replicas that have the write, and a
+WAITAOF only logs that have it for good; what a WAIT has counted survives that the most advanced
+replica is promoted, and everything does that a master hands its role over (:mod:`.takeovers`); and
+once nothing fails any more, all have the same within a few minutes.
 """
 
 from __future__ import annotations
@@ -21,32 +22,15 @@ from tests.simulation.histories import Histories, Token
 from tests.simulation.machine import Machine
 from tests.simulation.network import End, Network
 from tests.simulation.schedule import Deed, Schedule
+from tests.simulation.takeovers import Takeovers
 from tests.simulation.timeline import Timeline
 from tests.simulation.trace import Broken, Trace
+from tests.simulation.writes import Write
 
 MOST_STEPS: Final = 100_000
 """Steps of tasks at the same time that are too many."""
 CONVERGENCE: Final = 240.0
 """Seconds after the last fault in which all must have the same."""
-
-
-class Write:
-    """A write that a client waits for, or has waited for.
-
-    ``holders`` are the machines other than the server that have had it, with the state of theirs
-    that they had it in: see :meth:`ReplicationWorld.state_of`. ``links`` are the connections over
-    which they have had it: a master counts each of these until it learns that it is broken, as
-    Redis does.
-    """
-
-    __slots__ = ("token", "machine", "holders", "links", "counted")
-
-    def __init__(self, token: Token, machine: Machine) -> None:
-        self.token = token
-        self.machine = machine
-        self.holders: dict[str, tuple[int, int]] = {}
-        self.links: dict[tuple[str, int], None] = {}
-        self.counted = -1
 
 
 class ReplicationWorld:
@@ -59,6 +43,7 @@ class ReplicationWorld:
         self.draw = random.Random(seed)
         self.network = Network(timeline, random.Random(seed + 1))
         self.histories = Histories(self._moved)
+        self.takeovers = Takeovers(random.Random(seed + 2), self.histories)
         self.broken: Broken | None = None
         self.machines: list[Machine] = []
         self.writers: list[Writer] = []
@@ -155,6 +140,7 @@ class ReplicationWorld:
             if machine.is_replica:
                 machine.durable.clear()
             self.histories.look(machine)
+            self.takeovers.look(machine)
             machine.look_for_faults()
             if machine.fault:
                 raise Broken(f"{machine.name}: {machine.fault}")
@@ -195,7 +181,7 @@ class ReplicationWorld:
         return machine.run_number, machine.full_syncs
 
     def begin_write(self, token: Token, machine: Machine) -> None:
-        self._waiting[token] = Write(token, machine)
+        self._waiting[token] = Write(token, machine, self.machines)
 
     def _moved(self, machine: Machine) -> None:
         """The machine has more of a history than before, or another one."""
@@ -223,6 +209,24 @@ class ReplicationWorld:
             )
         self._counted.append(write)
 
+    def end_log_wait(self, token: Token, local: int, replicas: int) -> None:
+        write = self._waiting.pop(token)
+        if not self.histories.knows(token):
+            return
+        self._count("waits for logs")
+        machine = write.machine
+        logs = {each.name for each in self.machines if write.may_be_logged(each)}
+        most = sum(name in logs for name, _ in write.links)
+        if local > (machine.name in logs) or replicas > most:
+            self._break(
+                Broken(
+                    f"WAITAOF at {machine.name} has answered {local} and {replicas} for "
+                    f"{token.decode()}, which may be in the logs of {sorted(logs)} only"
+                )
+            )
+        if local and write.has_era_of(machine) and machine.logs:
+            machine.durable[token] = None
+
     def _check_survivors(self, chosen: Machine, candidates: list[Machine]) -> None:
         """Of all candidates ``chosen`` has most: it has what WAIT has counted at any of them."""
         lineage = self.histories.lineage(chosen)
@@ -248,6 +252,7 @@ class ReplicationWorld:
         draw = self.draw
         while True:
             await trio.sleep(draw.uniform(0.2, 1.5))
+            self._notice_takeover()
             if not self.primary.up:
                 if self._primary_lost_at < 0:
                     self._primary_lost_at = self.timeline.now
@@ -262,6 +267,12 @@ class ReplicationWorld:
                 for machine in self.machines:
                     if not machine.obeys:
                         machine.follow(machine.master)
+
+    def _notice_takeover(self) -> None:
+        """The master may have handed its role over: the others have to learn it."""
+        successor = self.takeovers.successor(self.primary, self.machines)
+        if successor is not None:
+            self._promote(successor)
 
     def _fail_over(self) -> None:
         """Promote the replica that has most."""
@@ -316,6 +327,7 @@ class ReplicationWorld:
             ("kill-child", 0.5, self._kill_child),
             ("save", 2, self._save),
             ("promote", draw.choice([0, 2]), self._replace),
+            ("failover", draw.choice([0, 0, 3]), self._hand_over),
             ("re-point", draw.choice([0, 2]), self._repoint),
             ("cut-clients", 1, self._cut_clients),
             ("pause", 0.5, self._pause_clients),
@@ -428,6 +440,9 @@ class ReplicationWorld:
         self._promote(chosen)
         return chosen.name
 
+    def _hand_over(self) -> str | None:
+        return self.takeovers.ask(self.primary, self.machines)
+
     def _repoint(self) -> str | None:
         """Let a replica get its data from another machine."""
         machine = self._some_machine()
@@ -525,6 +540,7 @@ class ReplicationWorld:
             masters = machine.replication.masters
             self._count("full syncs", masters.full_syncs)
             self._count("partial syncs", masters.partial_syncs)
+        self._count("takeovers", self.takeovers.seen)
         took = CONVERGENCE - (limit - self.timeline.now)
         self.trace.note("world", f"all have the same, after {took:.1f} s")
 
@@ -535,6 +551,7 @@ class ReplicationWorld:
                 if not machine.up:
                     machine.start()
             return False
+        self._notice_takeover()
         for machine in self.machines:
             wanted = None if machine is self.primary else self.primary
             if machine.master is not wanted or not machine.obeys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import trio
@@ -59,6 +60,16 @@ class _Socket:
     def close(self) -> None:
         self._descriptors.all.pop(self._fileno, None)
         self.end.close()
+
+
+class _SharedSocket(_Socket):
+    """Another descriptor for the end of a connection that a stream has, and will close."""
+
+    def shutdown(self, how: int) -> None:
+        return None
+
+    def close(self) -> None:
+        self._descriptors.all.pop(self._fileno, None)
 
 
 class _ListeningSocket:
@@ -123,6 +134,7 @@ class _Poller:
         self._draw = draw
         self._spend = spend
         self._wanted: dict[int, int] = {}
+        self._told: set[int] = set()
         self._woken = trio.Event()
 
     def fileno(self) -> int:
@@ -130,7 +142,11 @@ class _Poller:
 
     def register(self, fd: int, events: int) -> None:
         self._wanted[fd] = events
-        self._descriptors.all[fd].ready = self._wake
+        what = self._descriptors.all[fd]
+        if fd not in self._told:
+            # Somebody else may wait for it, too.
+            self._told.add(fd)
+            what.ready = partial(self._tell, what.ready)
 
     def modify(self, fd: int, events: int) -> None:
         self._wanted[fd] = events
@@ -153,7 +169,7 @@ class _Poller:
             if isinstance(what, Listener):
                 ready = READABLE if what.waiting else 0
             else:
-                if what.readable:
+                if wanted & READABLE and what.readable:
                     ready = READABLE
                 if wanted & WRITABLE and isinstance(what, End) and what.writable:
                     ready |= WRITABLE
@@ -164,8 +180,9 @@ class _Poller:
     def close(self) -> None:
         return None
 
-    def _wake(self) -> None:
+    def _tell(self, other: Callable[[], None]) -> None:
         self._woken.set()
+        other()
 
     async def wait(self) -> None:
         """Return when one is ready."""
@@ -270,6 +287,10 @@ class HostNetwork(NodeNetwork):
 
     async def connect(self, host: str, port: int, source: str = "") -> trio.abc.Stream:
         return await open_stream(self._network, self._host, host, port)
+
+    def share_socket(self, stream: trio.abc.Stream) -> socket.socket | None:
+        assert isinstance(stream, Stream)
+        return cast(socket.socket, _SharedSocket(stream.end, self._descriptors))
 
     def connect_blocking(self, host: str, port: int, timeout: float) -> socket.socket:
         raise NotImplementedError

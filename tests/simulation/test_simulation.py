@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
-from node.replication.acknowledgements import Acknowledgements
+from node.persistence.aof import ON
+from node.replication.acknowledgements import Acknowledgements, Aim
+from node.replication.failover import WAITING, Failover
 from node.replication.history import History
+from node.replication.report import Report
+from node.resp import encode_request
 from sentinel import selection
 from sentinel.election import Election
 from sentinel.guarded import GuardedCluster
@@ -82,6 +86,25 @@ def _count_sent(acknowledgements: Acknowledgements, position: int) -> int:
     return sum(replica.streaming and replica.position >= position for replica in replicas)
 
 
+def _trust_the_log(acknowledgements: Acknowledgements, aim: Aim) -> bool:
+    """A write that is in the log is taken for one that is on the disk."""
+    return acknowledgements._replication.log_file.state == ON
+
+
+def _tell_all(report: Report) -> bytes:
+    """A replica that says that its log has whatever its data have."""
+    position = b"%d" % report._link.position
+    return encode_request([b"REPLCONF", b"ACK", position, b"FACK", position])
+
+
+def _hand_over_at_once(failover: Failover) -> None:
+    """A role that is handed over to whoever is there."""
+    replicas = failover._replication.masters.replicas
+    if failover.state == WAITING and replicas:
+        failover._target = failover._target or (replicas[0].host, replicas[0].port)
+        failover._hand_over()
+
+
 def _vote_for_all(election: Election, master: Master, epoch: int, run_id: str) -> None:
     """A vote for whoever asks."""
     machine = election._machine
@@ -112,6 +135,9 @@ def run_until_broken(world: str) -> None:
     [
         ("replication", History, "fork", _keep_id),
         ("replication", Acknowledgements, "_count", _count_sent),
+        ("replication", Acknowledgements, "_has_logged", _trust_the_log),
+        ("replication", Report, "compose", _tell_all),
+        ("replication", Failover, "_check", _hand_over_at_once),
         ("sentinel", Election, "vote", _vote_for_all),
         ("sentinel", selection, "_rank", _rank_by_id),
         ("guarded", ClusterPromotion, "_find_stale", _see_nothing_stale),

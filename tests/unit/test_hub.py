@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from node.log import Log
 from node.network import SystemNetwork
 from node.resp import Reply, encode_request
 from node.server import Server
-from node.session import Session
+from node.session import CLASS_NORMAL, CLASS_REPLICA, Session
 from tests.servers import free_port
 
 
@@ -136,3 +137,71 @@ async def test_a_half_closed_connection_gets_its_replies(tmp_path: Path) -> None
             await stream.send_all(b"PING\r\nPING\r\n")
             await stream.send_eof()
             assert await receive(stream, 15) == b"+PONG\r\n+PONG\r\n"
+
+
+async def test_what_others_read_comes_among_the_requests(tmp_path: Path) -> None:
+    """At once; while it rests, without the poller; and not any more when it is removed."""
+    came: list[bytes] = []
+    rested = trio.Event()
+    with trio.fail_after(30):
+        async with (
+            serving(tmp_path / "log") as (server, port),
+            await trio.open_tcp_stream("127.0.0.1", port) as client,
+        ):
+            end, inlet = server.network.pair()
+            fd = inlet.fileno()
+
+            def attend() -> bool:
+                try:
+                    came.append(inlet.recv(100))
+                except BlockingIOError:
+                    rested.set()
+                    return False
+                if came == [b"flow"]:
+                    end.send(b"more")
+                return came[-1] in (b"flow", b"more")
+
+            server.hub.inlets.add(fd, attend)
+            for data, expected in ((b"one", [b"one"]), (b"flow", [b"flow", b"more"])):
+                came.clear()
+                rested = trio.Event()
+                end.send(data)
+                while came != expected:
+                    await trio.lowlevel.checkpoint()
+            await rested.wait()
+            end.send(b"again")
+            while came[-1] != b"again":
+                await trio.lowlevel.checkpoint()
+            server.hub.inlets.remove(fd)
+            end.send(b"lost")
+            await client.send_all(b"PING\r\n")
+            assert await receive(client, 7) == b"+PONG\r\n"
+            assert came == [b"flow", b"more", b"again"]
+            for sock in (end, inlet):
+                sock.close()
+
+
+async def test_the_stream_may_be_sent_in_larger_packets(tmp_path: Path) -> None:
+    """repl-disable-tcp-nodelay is about the replicas' connections, and no others."""
+    with trio.fail_after(30):
+        async with (
+            serving(tmp_path / "log") as (server, port),
+            await trio.open_tcp_stream("127.0.0.1", port) as client,
+            await trio.open_tcp_stream("127.0.0.1", port) as replica,
+        ):
+            await client.send_all(b"CONFIG SET repl-disable-tcp-nodelay yes\r\n")
+            assert await receive(client, 5) == b"+OK\r\n"
+            await replica.send_all(b"PSYNC ? -1\r\n")
+            connections = server.hub.connections
+            while not any(
+                connection.session.client_class == CLASS_REPLICA
+                for connection in connections.values()
+            ):
+                await trio.lowlevel.checkpoint()
+            undelayed = {
+                connection.session.client_class: connection.sock.getsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_NODELAY
+                )
+                for connection in connections.values()
+            }
+            assert undelayed == {CLASS_NORMAL: 1, CLASS_REPLICA: 0}

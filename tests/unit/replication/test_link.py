@@ -449,6 +449,25 @@ async def test_what_is_served_while_data_are_swapped(
         assert not replica.server.loading
 
 
+@pytest.mark.parametrize("lazily", [True, False])
+async def test_the_old_data_are_freed_lazily_or_at_once(
+    network: Network, autojump_clock: trio.testing.MockClock, lazily: bool
+) -> None:
+    words = ("--replica-lazy-flush", "yes" if lazily else "no")
+    async with running(network, *words) as replica:
+        for serial in range(100):
+            replica.engine.keyspace.databases[1].put(b"key:%d" % serial, b"old")
+        await synchronize(await network.accept(), 7, 0)
+        await wait_until(lambda: replica.link.connected)
+        memory = replica.client("INFO", "memory")
+        assert isinstance(memory, bytes)
+        assert (b"lazyfree_pending_objects:0\r\n" not in memory) == lazily
+        assert (
+            replica.client("INFO", "keyspace")
+            == b"# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n"
+        )
+
+
 async def test_a_history_goes_on_under_another_name(
     network: Network, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -38,6 +38,28 @@ def test_writes_are_refused_until_they_are_allowed(server: LocalServer) -> None:
     assert client("DEL", "key") == 1
 
 
+def test_what_stands_in_the_way_of_either_role_comes_and_goes(server: LocalServer) -> None:
+    client = server.connect()
+    assert client("CONFIG", "SET", "min-replicas-to-write", 1) == OK
+    assert client("CLIENT", "PAUSE", 10000, "WRITE") == OK
+    assert client("REPLICAOF", "127.0.0.1", 1) == OK
+    assert client("CLIENT", "UNPAUSE") == OK
+    assert client("SET", "key", "1") == READ_ONLY
+    assert client("REPLICAOF", "NO", "ONE") == OK
+    assert client("SET", "key", "1") == Error(b"NOREPLICAS Not enough good replicas to write.")
+
+
+def test_what_sentinels_are_told(server: LocalServer) -> None:
+    client = server.connect()
+    for words in (("replica-priority", 7), ("replica-announced", "no")):
+        assert client("CONFIG", "SET", *words) == OK
+    assert client("REPLICAOF", "127.0.0.1", 1) == OK
+    text = client("INFO", "replication")
+    assert isinstance(text, bytes)
+    for line in (b"slave_priority:7", b"slave_read_only:1", b"replica_announced:0"):
+        assert line in text.splitlines()
+
+
 def test_a_transaction_that_was_begun_in_the_other_role(server: LocalServer) -> None:
     client = server.connect()
     client("MULTI")
