@@ -165,6 +165,7 @@ class Cluster(Component, Outside):
         settings.migration_barrier = config.integer("cluster-migration-barrier")
         settings.allow_replica_migration = config.boolean("cluster-allow-replica-migration")
         settings.require_full_coverage = config.boolean("cluster-require-full-coverage")
+        announced_ip = settings.announce_ip
         settings.announce_ip = config.text("cluster-announce-ip")
         self.bus.limit = config.integer("cluster-link-sendbuf-limit")
         self.bus.source_address = config.text("bind-source-addr")
@@ -177,6 +178,8 @@ class Cluster(Component, Outside):
         myself.human_name = config.text("cluster-announce-human-nodename")
         if settings.announce_ip:
             myself.ip = settings.announce_ip
+        elif announced_ip:
+            myself.ip = ""  # until somebody connects to it
         if settings.replica_no_failover:
             myself.flags |= NOFAILOVER
         else:
@@ -347,7 +350,7 @@ class Cluster(Component, Outside):
 
 def _identity(node: Node) -> tuple[object, ...]:
     """What others are told of a node, and what is kept."""
-    return (node.ip, node.port, node.bus_port, node.tls_port, node.hostname, node.human_name)
+    return (node.address, node.hostname, node.human_name)
 
 
 def _do_nothing() -> None:
