@@ -150,6 +150,8 @@ class Cluster(Component, Outside):
         self.saver.hold_packets()
         if self.state.moved:
             self._leave_channels()
+        if self._server.resting and self.rest() < 1 / TICKS_PER_SECOND:
+            self._server.end_rest()
 
     # Configuration.
 
@@ -221,6 +223,12 @@ class Cluster(Component, Outside):
         self.settle()
         self.saver.tick()
         self.redirect_waiting()
+
+    def rest(self) -> float:
+        master = self.machine.myself.master
+        if self.engine.blocking.waits or (master is not None and not self.is_following()):
+            return 0.0
+        return self.machine.rest(self.now()) / 1000
 
     async def _delete_stranded(self) -> None:
         """Delete the keys in slots that another node has, a portion at a time."""

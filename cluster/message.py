@@ -80,7 +80,16 @@ class Malformed(ValueError):
 class Gossip:
     """What a node tells of another one. Times are in Unix seconds."""
 
-    __slots__ = ("name", "ping_sent", "pong_received", "ip", "port", "bus_port", "flags", "tls_port")
+    __slots__ = (
+        "name",
+        "ping_sent",
+        "pong_received",
+        "ip",
+        "port",
+        "bus_port",
+        "flags",
+        "tls_port",
+    )
 
     def __init__(
         self,
