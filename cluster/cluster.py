@@ -309,6 +309,7 @@ class Cluster(Component, Outside):
         return 0 if link is None else link.silence_ms
 
     def pause_writes(self, until: int) -> None:
+        self.engine.refresh()  # a node at rest has not looked at the clock for a while
         end = self.engine.keyspace.now + until - self.now()
         self._replication.pause.begin(PAUSE_WRITE, end, BY_FAILOVER)
 
