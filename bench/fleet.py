@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
 from tests.replicas import wait_until
-from tests.servers import Server
+from tests.servers import Server, free_port
 from tests.wire import Argument, Error, Reply
 
 SLOTS: Final = 16384
@@ -78,9 +77,8 @@ def running(
 
     The shares are to be all slots. A node without a share is a master without slots.
     """
-    ports = _free_ports(2 * len(shares))
     members = [
-        Member(command, ports.pop(), ports.pop(), directives, f"{name}-{at}")
+        Member(command, free_port(), free_port(), directives, f"{name}-{at}")
         for at in range(len(shares))
     ]
     try:
@@ -111,15 +109,6 @@ def _form(members: list[Member], shares: Sequence[int]) -> None:
     for member in members:
         wait_until(partial(member.knows, names), "a meeting", PATIENCE)
         wait_until(member.is_up, "a cluster that is up", PATIENCE)
-
-
-def _free_ports(count: int) -> list[int]:
-    """So many different ports of the loopback address that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _text(reply: Reply) -> str:

@@ -150,6 +150,8 @@ class Cluster(Component, Outside):
         self.saver.hold_packets()
         if self.state.moved:
             self._leave_channels()
+        if self._server.resting and self.rest() < 1 / TICKS_PER_SECOND:
+            self._server.end_rest()
 
     # Configuration.
 
@@ -165,6 +167,7 @@ class Cluster(Component, Outside):
         settings.migration_barrier = config.integer("cluster-migration-barrier")
         settings.allow_replica_migration = config.boolean("cluster-allow-replica-migration")
         settings.require_full_coverage = config.boolean("cluster-require-full-coverage")
+        announced_ip = settings.announce_ip
         settings.announce_ip = config.text("cluster-announce-ip")
         self.bus.limit = config.integer("cluster-link-sendbuf-limit")
         self.bus.source_address = config.text("bind-source-addr")
@@ -177,6 +180,8 @@ class Cluster(Component, Outside):
         myself.human_name = config.text("cluster-announce-human-nodename")
         if settings.announce_ip:
             myself.ip = settings.announce_ip
+        elif announced_ip:
+            myself.ip = ""  # until somebody connects to it
         if settings.replica_no_failover:
             myself.flags |= NOFAILOVER
         else:
@@ -218,6 +223,12 @@ class Cluster(Component, Outside):
         self.settle()
         self.saver.tick()
         self.redirect_waiting()
+
+    def rest(self) -> float:
+        master = self.machine.myself.master
+        if self.engine.blocking.waits or (master is not None and not self.is_following()):
+            return 0.0
+        return self.machine.rest(self.now()) / 1000
 
     async def _delete_stranded(self) -> None:
         """Delete the keys in slots that another node has, a portion at a time."""
@@ -298,6 +309,7 @@ class Cluster(Component, Outside):
         return 0 if link is None else link.silence_ms
 
     def pause_writes(self, until: int) -> None:
+        self.engine.refresh()  # a node at rest has not looked at the clock for a while
         end = self.engine.keyspace.now + until - self.now()
         self._replication.pause.begin(PAUSE_WRITE, end, BY_FAILOVER)
 
@@ -347,7 +359,7 @@ class Cluster(Component, Outside):
 
 def _identity(node: Node) -> tuple[object, ...]:
     """What others are told of a node, and what is kept."""
-    return (node.ip, node.port, node.bus_port, node.tls_port, node.hostname, node.human_name)
+    return (node.address, node.hostname, node.human_name)
 
 
 def _do_nothing() -> None:

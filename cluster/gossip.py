@@ -25,6 +25,7 @@ from cluster.state import (
     MYSELF,
     NOADDR,
     NOFAILOVER,
+    NOWHERE,
     PFAIL,
     REPLICA,
     Node,
@@ -177,6 +178,7 @@ class GossipProtocol:
         packet.ip = self._settings.announce_ip
         packet.port = myself.port
         packet.bus_port = myself.bus_port
+        packet.tls_port = myself.tls_port
         packet.current_epoch = state.current_epoch
         packet.config_epoch = head.config_epoch
         packet.offset = machine.outside.replication_offset()
@@ -217,6 +219,7 @@ class GossipProtocol:
                 node.port,
                 node.bus_port,
                 node.flags & 0xFFFF,
+                node.tls_port,
             )
             for node in chosen
         ]
@@ -360,8 +363,7 @@ class GossipProtocol:
             f"{self._machine.now - node.created} ms ago, having flags {node.flags}",
         )
         node.flags |= NOADDR
-        node.ip = ""
-        node.port = node.bus_port = node.tls_port = 0
+        node.move_to(NOWHERE)
         self._machine.drop_link(node.link)
         self._machine.save()
 
@@ -381,12 +383,11 @@ class GossipProtocol:
         if link is node.link:
             return False
         ip = packet.ip or link.peer
-        if not ip or node.same_address(ip, packet.port, packet.bus_port):
+        where = (ip, packet.port, packet.bus_port, packet.tls_port)
+        if not ip or node.address == where:
             return False
         machine = self._machine
-        node.ip = ip
-        node.port = packet.port
-        node.bus_port = packet.bus_port
+        node.move_to(where)
         machine.drop_link(node.link)
         node.flags &= ~NOADDR
         machine.log("warning", f"Address updated for node {node.name}, now {ip}:{packet.port}")
@@ -440,14 +441,10 @@ class GossipProtocol:
             if not entry.flags & (FAIL | PFAIL):
                 if not node.flags & (FAIL | PFAIL):
                     self._believe_pong(node, entry)
-                elif not entry.flags & NOADDR and not node.same_address(
-                    entry.ip, entry.port, entry.bus_port
-                ):
+                elif not entry.flags & NOADDR and node.address != entry.address:
                     # It fails where we think it is, but others reach it somewhere else.
                     machine.drop_link(node.link)
-                    node.ip = entry.ip
-                    node.port = entry.port
-                    node.bus_port = entry.bus_port
+                    node.move_to(entry.address)
                     node.flags &= ~NOADDR
 
     def _believe_pong(self, node: Node, entry: Gossip) -> None:
@@ -465,9 +462,7 @@ class GossipProtocol:
         if flags & MASTER and flags & REPLICA:
             node.flags &= ~REPLICA
         node.shard = draw_name(self._machine.random)
-        node.ip = entry.ip
-        node.port = entry.port
-        node.bus_port = entry.bus_port
+        node.move_to(entry.address)
         self._state.add(node)
         self._machine.save()
 

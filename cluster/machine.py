@@ -35,10 +35,22 @@ from cluster.handover import Handover
 from cluster.message import Packet, encode
 from cluster.ownership import Ownership
 from cluster.placement import Placement
-from cluster.state import HANDSHAKE, MEET, MYSELF, Node, State, draw_name, slot_bits
+from cluster.state import (
+    FAIL,
+    HANDSHAKE,
+    MEET,
+    MYSELF,
+    NOADDR,
+    PFAIL,
+    Node,
+    State,
+    draw_name,
+    slot_bits,
+)
 
 TICKS_PER_SECOND: Final = 10
 FORGET_MS: Final = 60_000
+EARLY_MS: Final = 20  # a tick may come as early for what it is to do
 
 
 class Settings:
@@ -154,7 +166,7 @@ class Machine:
         self.unsaved = False  # see rule 1
         self._doubtful = True  # whether the cluster is up has to be found out again
         self._news = False  # everybody is to be told at once what this node is
-        self._ticks = 0
+        self._ping_due = 0  # when somebody is to be pinged next
         self.gossip = GossipProtocol(self)
         self.ownership = Ownership(self)
         self.failures = FailureDetector(self)
@@ -231,10 +243,11 @@ class Machine:
     def tick(self, now: int) -> None:
         """A tenth of a second has passed (``clusterCron``)."""
         self.now = now
-        self._ticks += 1
         self.gossip.connect_all()
-        every = max(1, self.settings.ping_interval * TICKS_PER_SECOND // 1000)
-        if self._ticks % every == 0:
+        if now + EARLY_MS >= self._ping_due:
+            self._ping_due += self.settings.ping_interval
+            if self._ping_due <= now:
+                self._ping_due = now + self.settings.ping_interval
             self.gossip.ping_someone()
         self.gossip.ping_the_silent()
         self.failures.suspect_the_silent()
@@ -248,6 +261,25 @@ class Machine:
             self.placement.consider()
         if not self.state.up:
             self.doubt()
+
+    def rest(self, now: int) -> int:
+        """How many milliseconds the next tick may wait, if nothing happens before it.
+
+        Not at all while anything is under way or anybody fails; otherwise until the next ping is
+        due, or one has waited for its answer for half the time-out.
+        """
+        if not self.state.up or self._doubtful or self.handover.is_under_way:
+            return 0
+        if self.myself.is_replica and self.placement.is_wanted:
+            return 0
+        half = self.settings.node_timeout // 2
+        due = self._ping_due
+        for node in self.state.others():
+            link = node.link
+            if link is None or not link.open or node.flags & (PFAIL | FAIL | HANDSHAKE | NOADDR):
+                return 0
+            due = min(due, (node.ping_sent or node.pong_received) + half)
+        return max(0, due - now)
 
     def settle(self, now: int) -> None:
         """Draw the conclusions from what has happened; called after each event."""

@@ -69,6 +69,10 @@ PREFIX_SIZE: Final = 8  # signature and total length
 LARGEST_PACKET: Final = 1 << 30
 
 
+# Host, port, bus port, port with TLS.
+Address = tuple[str, int, int, int]
+
+
 class Malformed(ValueError):
     """The bytes are no packet of this protocol; the text says why."""
 
@@ -76,7 +80,16 @@ class Malformed(ValueError):
 class Gossip:
     """What a node tells of another one. Times are in Unix seconds."""
 
-    __slots__ = ("name", "ping_sent", "pong_received", "ip", "port", "bus_port", "flags")
+    __slots__ = (
+        "name",
+        "ping_sent",
+        "pong_received",
+        "ip",
+        "port",
+        "bus_port",
+        "flags",
+        "tls_port",
+    )
 
     def __init__(
         self,
@@ -87,6 +100,7 @@ class Gossip:
         port: int,
         bus_port: int,
         flags: int,
+        tls_port: int,
     ) -> None:
         self.name = name
         self.ping_sent = ping_sent
@@ -95,6 +109,11 @@ class Gossip:
         self.port = port
         self.bus_port = bus_port
         self.flags = flags
+        self.tls_port = tls_port
+
+    @property
+    def address(self) -> Address:
+        return (self.ip, self.port, self.bus_port, self.tls_port)
 
 
 class Packet:
@@ -109,7 +128,7 @@ class Packet:
         "type",
         "port",
         "bus_port",
-        "plain_port",
+        "tls_port",
         "current_epoch",
         "config_epoch",
         "offset",
@@ -137,7 +156,7 @@ class Packet:
         self.sender = sender
         self.port = 0
         self.bus_port = 0
-        self.plain_port = 0  # the one without TLS, where `port` is that with it
+        self.tls_port = 0  # for clients with TLS, as `port` is for those without
         self.current_epoch = 0
         self.config_epoch = 0
         self.offset = 0
@@ -204,7 +223,7 @@ def encode(packet: Packet) -> bytes:
             packet.master.encode(),
             packet.ip.encode(),
             len(extensions),
-            packet.plain_port,
+            packet.tls_port,
             packet.bus_port,
             packet.flags,
             int(packet.down),
@@ -223,7 +242,7 @@ def _encode_gossip(entry: Gossip) -> bytes:
         entry.port,
         entry.bus_port,
         entry.flags,
-        0,
+        entry.tls_port,
     )
 
 
@@ -264,7 +283,7 @@ def decode(data: bytes) -> Packet:
         master,
         ip,
         extensions,
-        plain_port,
+        tls_port,
         bus_port,
         flags,
         down,
@@ -279,7 +298,7 @@ def decode(data: bytes) -> Packet:
     packet = Packet(kind, _text(sender, "sender"))
     packet.port = port
     packet.bus_port = bus_port
-    packet.plain_port = plain_port
+    packet.tls_port = tls_port
     packet.current_epoch = current_epoch
     packet.config_epoch = config_epoch
     packet.offset = offset
@@ -318,9 +337,19 @@ def _decode_ping(packet: Packet, data: bytes, count: int, extensions: int) -> No
     if at + count * _GOSSIP.size > len(data):
         raise Malformed("less gossip than it says")
     for _ in range(count):
-        name, ping, pong, ip, port, bus_port, flags, _ = _GOSSIP.unpack_from(data, at)
-        entry = Gossip(_text(name, "name"), ping, pong, _text(ip, "address"), port, bus_port, flags)
-        packet.gossip.append(entry)
+        name, ping, pong, ip, port, bus_port, flags, tls_port = _GOSSIP.unpack_from(data, at)
+        packet.gossip.append(
+            Gossip(
+                _text(name, "name"),
+                ping,
+                pong,
+                _text(ip, "address"),
+                port,
+                bus_port,
+                flags,
+                tls_port,
+            )
+        )
         at += _GOSSIP.size
     for _ in range(extensions):
         if at + _EXTENSION.size > len(data):

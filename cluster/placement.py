@@ -24,6 +24,11 @@ class Placement:
         self._machine = machine
         self._state = machine.state
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is a master that has lost its replicas."""
+        return self._find_orphan() is not None
+
     def consider(self) -> None:
         """Go to an orphaned master, if there is one and it is on this replica to go."""
         machine = self._machine

@@ -216,6 +216,7 @@ class Router:
     def redirect_waiting(self) -> None:
         """Send away who waits for keys of slots that have gone.
 
+        While the cluster is down nobody waits, whatever may be read: a write would have to end it.
         (``clusterRedirectBlockedClientIfNeeded``.)
         """
         state = self.state
@@ -226,14 +227,14 @@ class Router:
             slot = key_slot(wait.keys[0])
             owner = state.owners[slot]
             error: Error | None = None
-            if owner is None:
+            if not state.up:
+                error = DOWN
+            elif owner is None:
                 error = UNBOUND
             elif owner is not state.myself and slot not in state.importing:
                 mine = owner is state.myself.master and not wait.command.flags & WRITE
                 if not (mine and wait.session.read_only):
                     error = self.redirect(b"MOVED", slot, owner)
-            elif not state.up and not self.reads_when_down:
-                error = DOWN
             if error is not None:
                 blocking.unblock(wait.session, error.text)
 

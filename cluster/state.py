@@ -17,7 +17,7 @@ from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from cluster.message import BITMAP_SIZE, NAME_LENGTH
+from cluster.message import BITMAP_SIZE, NAME_LENGTH, Address
 from cluster.slots import SLOTS
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ MEET: Final = 1 << 7
 MIGRATE_TO: Final = 1 << 8  # a master whose replicas are to be replaced by those of others
 NOFAILOVER: Final = 1 << 9
 EXTENSIONS: Final = 1 << 10
+
+NOWHERE: Final[Address] = ("", 0, 0, 0)
 
 FLAG_NAMES: Final = (
     (MYSELF, "myself"),
@@ -168,8 +170,13 @@ class Node:
         """As CLUSTER NODES names them."""
         return ",".join(name for bit, name in FLAG_NAMES if self.flags & bit) or "noflags"
 
-    def same_address(self, ip: str, port: int, bus_port: int) -> bool:
-        return (self.ip, self.port, self.bus_port) == (ip, port, bus_port)
+    @property
+    def address(self) -> Address:
+        return (self.ip, self.port, self.bus_port, self.tls_port)
+
+    def move_to(self, address: Address) -> None:
+        """It is to be found there from now on."""
+        self.ip, self.port, self.bus_port, self.tls_port = address
 
 
 class State:

@@ -33,7 +33,7 @@ class ClientLimits(Component):
         super().__init__(server.engine)
         self._hub = server.hub
         self._config = server.config
-        self._timeout = 0
+        self.timeout = 0
         self._sweep: list[Connection] = []
         self._share = LEAST_SWEEP
         # 0: no limit, and no accounts are kept.
@@ -55,7 +55,7 @@ class ClientLimits(Component):
         self.evicted = 0
 
     def _configure(self) -> None:
-        self._timeout = self._config.integer("timeout")
+        self.timeout = self._config.integer("timeout")
         limit = self._config.integer("maxmemory-clients")
         if limit < 0:
             limit = self._config.integer("maxmemory") * -limit // 100
@@ -93,7 +93,7 @@ class ClientLimits(Component):
 
     def _look_at(self, connection: Connection, now: float) -> None:
         session = connection.session
-        if self._timeout and now - session.active / 1000 > self._timeout and is_idle(session):
+        if self.timeout and now - session.active / 1000 > self.timeout and is_idle(session):
             self.engine.log.verbose("Closing idle client")
             self._hub.drop(connection)
             return

@@ -41,6 +41,13 @@ class Component:
     def tick(self, now_ns: int) -> None:
         """Short periodic work, called ``hz`` times a second; must not take over a millisecond."""
 
+    def rest(self) -> float:
+        """For how many seconds that work may wait if nothing happens; 0: not at all.
+
+        What the components of a data node need says :mod:`node.rest`.
+        """
+        return 0.0
+
     def reset_statistics(self) -> None:
         """CONFIG RESETSTAT: counters of this component start from zero."""
 
@@ -52,6 +59,11 @@ class Component:
 
     async def run(self) -> None:
         """The component's own task, if it has one; cancelled at shutdown."""
+
+
+def has_periodic_work(component: Component) -> bool:
+    """Whether a component does anything when it is its turn to."""
+    return type(component).tick is not Component.tick
 
 
 def find_component(components: Sequence[Component], kind: type[C]) -> C:

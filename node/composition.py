@@ -57,6 +57,7 @@ from node.replication.departure import Departure
 from node.replication.link import Link
 from node.replication.replication import Replication
 from node.replication.restraint import Restraint
+from node.rest import Rest
 from node.server import Server
 from node.slowlog import SlowLog
 from node.telemetry.telemetry import Telemetry
@@ -122,6 +123,7 @@ def compose(
         components += _make_durable(server, components, make_child(server))
         if extend is not None:
             components += extend(server, components)
+        server.rest = Rest(server, components)
         return components
 
     return Server(config, log, clock, network, build, files)

@@ -17,7 +17,7 @@ class Rate:
     """How fast a counter has grown lately: the mean of the last 16 samples, in units a second.
 
     Redis's ``trackInstantaneousMetric``: a sample covers about 100 ms, and samples that do not
-    exist yet count as 0.
+    exist yet count as 0. What comes later than that counts for all the samples that are missing.
     """
 
     __slots__ = ("_samples", "_at", "_last", "_last_ns")
@@ -34,8 +34,9 @@ class Rate:
         if self._last_ns and passed > 0:
             # A counter that was reset starts from 0 again.
             grown = count - self._last if count >= self._last else count
-            self._samples[self._at] = grown * 1e9 / passed
-            self._at = (self._at + 1) % SAMPLES
+            for _ in range(min(max(1, (passed + PERIOD_NS // 2) // PERIOD_NS), SAMPLES)):
+                self._samples[self._at] = grown * 1e9 / passed
+                self._at = (self._at + 1) % SAMPLES
         self._last = count
         self._last_ns = now_ns
 

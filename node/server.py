@@ -16,7 +16,7 @@ import trio
 
 from node.clock import Clock
 from node.command import Command
-from node.component import Component
+from node.component import Component, has_periodic_work
 from node.config import Config, ConfigError
 from node.engine import STAGE_SHUTDOWN, Engine
 from node.files import SYSTEM_FILES, Files
@@ -26,6 +26,7 @@ from node.log import Log
 from node.network import Network, address_missing, family_missing
 from node.resp import NO_REPLY, Reply
 from node.session import Session
+from node.timer import Timer
 from node.values.collection import Limits
 
 SHUTDOWN_FAILED: Final = b"ERR Errors trying to SHUTDOWN. Check logs."
@@ -108,6 +109,11 @@ class Server:
         # Whether nothing at all has been executed since the last periodic work.
         self.quiet = False
         self._ticked_ns = 0
+        # Asked where it is so: for how many seconds the next one may wait. It is done as usual as
+        # soon as a request comes, or :meth:`end_rest` is called.
+        self.rest: Callable[[], float] = _never_rest
+        self.resting = False
+        self._timer: Timer | None = None
         # Holds up the whole process for so many seconds (DEBUG SLEEP).
         self.sleep: Callable[[float], None] = time.sleep
         self._stop = trio.Event()
@@ -310,7 +316,10 @@ class Server:
         for _ in range(2):
             await trio.lowlevel.checkpoint()
         while True:
-            if hub.serve():
+            idle = hub.serve()
+            if self.resting:
+                self.end_rest()
+            if idle:
                 await wait_ready(hub.poller)
             else:
                 await trio.lowlevel.checkpoint()
@@ -351,21 +360,38 @@ class Server:
 
     async def _run_ticks(self) -> None:
         """The periodic work of all components, ``hz`` times a second."""
-        timer = self.network.open_timer()
+        timer = self._timer = self.network.open_timer()
+        components = [each for each in self.engine.components if has_periodic_work(each)]
+        wait = 0.0
         try:
             while True:
-                await timer.wait(1.0 / self.config.integer("hz"))
-                if not self.engine.cron_paused:
-                    self._tick()
+                await timer.wait(wait or 1.0 / self.config.integer("hz"))
+                self.resting = False
+                wait = 0.0
+                if self.engine.cron_paused:
+                    continue
+                self._tick(components)
+                if self.quiet:
+                    # In tenths, so that the timer seldom has to be set anew.
+                    rest = int(self.rest() * 10) / 10
+                    self.resting = rest > 1.0 / self.config.integer("hz")
+                    wait = rest if self.resting else 0.0
         finally:
             timer.close()
 
-    def _tick(self) -> None:
+    def end_rest(self) -> None:
+        """Something has happened: do the periodic work as usual."""
+        if self.resting:
+            self.resting = False
+            assert self._timer is not None
+            self._timer.hasten(1.0 / self.config.integer("hz"))
+
+    def _tick(self, components: Sequence[Component]) -> None:
         engine = self.engine
         self.quiet = engine.ended_ns == self._ticked_ns
         engine.refresh()
         now = engine.ended_ns
-        for component in engine.components:
+        for component in components:
             try:
                 component.tick(now)
             except Exception:
@@ -403,6 +429,10 @@ class Server:
 
 async def _load_nothing() -> None:
     return None
+
+
+def _never_rest() -> float:
+    return 0.0
 
 
 def _postpone_never(request: ShutdownRequest) -> bool:

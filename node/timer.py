@@ -21,14 +21,26 @@ class Timer(Protocol):
         """Return about every ``seconds``, however long the caller has taken since the last time."""
         ...
 
+    def hasten(self, seconds: float) -> None:
+        """Let the wait that is under way end in so long; it would have taken longer."""
+        ...
+
     def close(self) -> None: ...
 
 
 class TrioTimer:
     """By trio's clock, which may be a virtual one."""
 
+    def __init__(self) -> None:
+        self._scope = trio.CancelScope()
+
     async def wait(self, seconds: float) -> None:
-        await trio.sleep(seconds)
+        self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        with self._scope:
+            await trio.sleep_forever()
+
+    def hasten(self, seconds: float) -> None:
+        self._scope.deadline = trio.current_time() + seconds
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -58,12 +70,15 @@ if sys.platform == "linux":
 
         async def wait(self, seconds: float) -> None:
             if seconds != self._seconds:
-                self._seconds = seconds
-                whole, rest = divmod(int(seconds * 1e9), 1_000_000_000)
-                setting = _Setting(whole, rest, whole, rest)
-                _libc.timerfd_settime(self._descriptor, 0, ctypes.byref(setting), None)
+                self.hasten(seconds)
             await trio.lowlevel.wait_readable(self._descriptor)
             os.read(self._descriptor, 8)
+
+        def hasten(self, seconds: float) -> None:
+            self._seconds = seconds
+            whole, rest = divmod(int(seconds * 1e9), 1_000_000_000)
+            setting = _Setting(whole, rest, whole, rest)
+            _libc.timerfd_settime(self._descriptor, 0, ctypes.byref(setting), None)
 
         def close(self) -> None:
             trio.lowlevel.notify_closing(self._descriptor)

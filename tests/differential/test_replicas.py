@@ -166,8 +166,8 @@ def test_what_clients_are_refused(family: Family) -> None:
 
 def test_writable_replicas(family: Family) -> None:
     for request in (
-        *("CONFIG SET replica-read-only no", "SET own 1", "SET due 1 PX 50", "INCR n", "SADD s 1"),
-        "EXPIRE s 1",
+        *("CONFIG SET replica-read-only no", "SET own 1", "SET due 1 PX 1500", "INCR n"),
+        *("SADD s 1", "EXPIRE s 2"),
     ):
         family.ask(request)
     tracked = [info(each, "stats")["slave_expires_tracked_keys"] for each in family.replicas]

@@ -81,7 +81,7 @@ def test_timeouts(server: Server, protocol: int, nothing: Reply) -> None:
 def test_timeouts_end_in_their_order(server: Server) -> None:
     with server.connect() as onlooker:
         clients = [
-            start_waiting(server, onlooker, "BLPOP", "k", timeout) for timeout in ("2", "1.5", "1")
+            start_waiting(server, onlooker, "BLPOP", "k", timeout) for timeout in ("4", "2.5", "1")
         ]
         assert clients[2].read() == NULL_ARRAY
         assert clients[1].read() == NULL_ARRAY

@@ -92,7 +92,8 @@ def test_more_clients_than_allowed(start_node: StartServer) -> None:
 
 
 def test_idle_clients_are_closed(start_node: StartServer) -> None:
-    node = start_node("--timeout", "1", "--loglevel", "verbose")
+    # Long enough for the one that is active, on a machine that does other things as well.
+    node = start_node("--timeout", "2", "--loglevel", "verbose")
     idle, blocked, subscriber, monitor, active = (node.connect() for _ in range(5))
     idle("PING")
     blocked.send("BLPOP", "list", 0)
@@ -163,15 +164,19 @@ def test_the_soft_limit(start_node: StartServer) -> None:
     slow("SUBSCRIBE", "a")
     number = number_of_other(publisher)
     message = b"x" * 100_000
-    while int(listing(publisher)[number]["omem"]) < 2 * MEGABYTE:
-        publisher("PUBLISH", "a", message)
     began = time.monotonic()
-    assert number in listing(publisher)
+    while publisher("PUBLISH", "a", message) == 1 and held(publisher, number) < 2 * MEGABYTE:
+        pass
     # Nothing more is sent to it, the time alone cuts it off.
     wait_until(lambda: number not in listing(publisher), "cut")
     assert time.monotonic() - began > 0.9
     for client in (slow, publisher):
         client.close()
+
+
+def held(client: Client, number: int) -> int:
+    """Bytes that wait for another client, which may have gone."""
+    return int(listing(client).get(number, {}).get("omem", 0))
 
 
 def test_normal_clients_have_no_limit_by_default(node: Server) -> None:
@@ -379,10 +384,10 @@ def number_of_other(client: Client) -> int:
 
 def test_a_pause_ends_by_itself(node: Server) -> None:
     with node.connect() as client, node.connect() as admin:
-        admin("CLIENT", "PAUSE", 150)
         began = time.monotonic()
+        admin("CLIENT", "PAUSE", 150)
         assert client("SET", "key", "1") == OK
-        assert 0.1 < time.monotonic() - began < 5
+        assert 0.14 < time.monotonic() - began < LIMIT
         assert admin("GET", "key") == b"1"
 
 

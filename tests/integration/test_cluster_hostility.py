@@ -45,7 +45,7 @@ def make_packets(sender: str, other: str) -> list[bytes]:
         packet.channel = b"channel"
         packet.message = b"a message"
         if packet.is_ping:
-            packet.gossip = [Gossip(other, 1, 2, "127.0.0.1", 1, 2, 1)] * 3
+            packet.gossip = [Gossip(other, 1, 2, "127.0.0.1", 1, 2, 1, 0)] * 3
             packet.hostname = "host.example"
             packet.human_name = "name"
             packet.shard = "0" * 40

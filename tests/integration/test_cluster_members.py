@@ -80,6 +80,15 @@ def test_a_node_behind_a_nat(mixed: Cluster) -> None:
         mixed[0].do("CLUSTER", "SETSLOT", slot, "IMPORTING", name)
         mixed[0].do("CLUSTER", "SETSLOT", slot, "NODE", mixed[0].id)
         mixed.wait(lambda: guest.myself().slots == (), "the slot's return")
+        # Without an announcement it is where its connections come from, and learns it from them.
+        for what in announced:
+            guest.do("CONFIG", "SET", f"cluster-announce-{what}", 0 if "port" in what else "")
+        address = f"127.0.0.1:{guest.port}@{guest.bus_port}"
+        for node in (mixed[0], mixed[1], guest):
+            mixed.wait(
+                lambda node=node: node.rows()[name].address.rstrip(",") == address,
+                f"the real address on {node.name}",
+            )
     guest.kill()
     mixed.nodes.remove(guest)
     guest.stop()

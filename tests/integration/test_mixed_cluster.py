@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.conftest import require_oracle
-from tests.formations import LIMIT, NODE_TIMEOUT, OURS, REAL, SLOTS, Cluster, ClusterNode, connected
+from tests.formations import LIMIT, OURS, REAL, SLOTS, Cluster, ClusterNode, connected
 from tests.wire import OK, PONG, Error, Reply, render
 
 
@@ -250,6 +250,17 @@ def test_names_and_addresses_are_told(mixed: Cluster) -> None:
     mixed[2].do("CONFIG", "SET", "cluster-announce-port", 0)
     for node in mixed.nodes:
         mixed.wait(lambda node=node: node.rows()[mixed[2].id].port == port, "the real port")
+    # For clients that come through something that ends TLS before it; 7.0 keeps that for itself.
+    for tls_port in (7443, 0):
+        mixed[2].do("CONFIG", "SET", "cluster-announce-tls-port", tls_port)
+        for node in (mixed[0], mixed[3]):
+            mixed.wait(
+                lambda node=node, tls_port=tls_port: (
+                    render(node.do("CLUSTER", "SHARDS")).count(f"'tls-port', {tls_port}")
+                    == (tls_port != 0)
+                ),
+                "the announced port with TLS",
+            )
     for node in mixed.nodes:
         node.do("CONFIG", "SET", "cluster-announce-hostname", "")
     # What a 7.0 node says without a name says nothing about it.
@@ -305,15 +316,16 @@ def test_a_node_that_hangs_is_reported(mixed: Cluster) -> None:
 
 def test_restart_keeps_all_that_is_known(mixed: Cluster) -> None:
     before = {node.name: node.id for node in mixed.nodes}
-    facts = sorted(row.fact for row in mixed[0].rows().values())
     # However long a start takes, nobody is to take the place of the one that starts.
     for node in mixed.nodes:
         node.do("CONFIG", "SET", "cluster-node-timeout", 60_000)
+    mixed.await_agreement()
+    facts = sorted(row.fact for row in mixed[0].rows().values())
     for node in (mixed[0], mixed[3]):
+        # A start is by the words of the command line.
+        node.directives += ["--cluster-node-timeout", "60000"]
         node.restart()
     mixed.await_agreement()
-    for node in mixed.nodes:
-        node.do("CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT)
     assert {node.name: node.id for node in mixed.nodes} == before
     assert sorted(row.fact for row in mixed[0].rows().values()) == facts
     total = sum(

@@ -147,4 +147,5 @@ def test_a_redis_that_does_not_know_of_it(
         follow(lower, master)
         upper("SET", "key", "value")
         assert upper("WAIT", 1, 0) == 1
-        assert upper("WAITAOF", 1, 1, 1500) == [1, 0]
+        assert upper("WAITAOF", 1, 0, 0) == [1, 0]
+        assert upper("WAITAOF", 1, 1, 100) == [1, 0]

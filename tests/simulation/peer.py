@@ -13,7 +13,9 @@ from cluster.config_file import format_state, parse_state
 from cluster.machine import Link, Machine, Outside, Settings
 from cluster.message import FAILOVER_AUTH_ACK, Packet
 from cluster.state import MASTER, MYSELF, Node, State, draw_name
+from node.rest import LONGEST as LONGEST_REST
 from tests.simulation.bus import SimulatedLink
+from tests.simulation.timeline import Planned
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import ClusterWorld
@@ -47,6 +49,8 @@ class Peer(Outside):
         self._unsaved = 0  # the same, 0 when it is done
         self._written = 0  # of the content on the disk
         self._held: list[tuple[int, SimulatedLink, bytes]] = []
+        self._resting = False
+        self._planned = Planned(0.0, self.save)
 
     @property
     def name(self) -> str:
@@ -83,8 +87,7 @@ class Peer(Outside):
         self.save()
         if myself.master is not None:
             self.follow(myself.master)
-        life = self.life
-        self.world.timeline.after(self.draw.random() * TICK, lambda: self._tick(life))
+        self._plan_tick(self.draw.random() * TICK)
 
     def crash(self, lose_disk: bool) -> None:
         """End the life; what was not on disk is gone, and all if the disk is lost."""
@@ -113,7 +116,15 @@ class Peer(Outside):
         self._replicate()
         self.machine.tick(self.now())
         self.settle()
-        self.world.timeline.after(TICK * self.draw.uniform(0.95, 1.3), lambda: self._tick(life))
+        # As the server does: longer where there is nothing to do, until something happens.
+        rest = min(self.machine.rest(self.now()) / 1000, LONGEST_REST)
+        self._resting = rest > TICK
+        self._plan_tick(max(TICK, rest) * self.draw.uniform(0.95, 1.3))
+
+    def _plan_tick(self, delay: float) -> None:
+        life = self.life
+        self._planned.cancel()
+        self._planned = self.world.timeline.after(delay, lambda: self._tick(life))
 
     def opened(self, link: SimulatedLink) -> None:
         self.links[link] = None
@@ -132,6 +143,9 @@ class Peer(Outside):
         """As the server does after each event."""
         self.machine.settle(self.now())
         self._hold_unsaved()
+        if self._resting and self.machine.rest(self.now()) < TICK * 1000:
+            self._resting = False
+            self._plan_tick(TICK)
         self.world.check(self)
 
     def _hold_unsaved(self) -> None:

@@ -36,6 +36,16 @@ def test_rate_begins_at_nothing_and_survives_a_reset_counter() -> None:
     assert rate.mean() == pytest.approx((1000 + 400) / SAMPLES)
 
 
+def test_a_late_sample_counts_for_those_that_are_missing() -> None:
+    rate = Rate()
+    rate.sample(0, 1)
+    rate.sample(100, 1 + PERIOD_NS)
+    rate.sample(150, 1 + 6 * PERIOD_NS)
+    assert rate.mean() == pytest.approx((1000 + 5 * 100) / SAMPLES)
+    rate.sample(150, 1 + 600 * PERIOD_NS)
+    assert rate.mean() == 0
+
+
 def test_a_single_call_is_known_exactly() -> None:
     assert percentile(histogram(5000), 99, 5000) == 5000
     assert percentile(histogram(), 99, 0) == 0

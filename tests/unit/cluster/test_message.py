@@ -23,7 +23,7 @@ def packets(draw: st.DrawFn) -> Packet:
     """Any packet that is meant to be sent."""
     kinds = [kind for kind in range(11) if kind != message.MODULE]
     packet = Packet(draw(st.sampled_from(kinds)), draw(names))
-    packet.port, packet.bus_port, packet.plain_port = draw(ports), draw(ports), draw(ports)
+    packet.port, packet.bus_port, packet.tls_port = draw(ports), draw(ports), draw(ports)
     packet.current_epoch, packet.config_epoch = draw(epochs), draw(epochs)
     packet.offset = draw(epochs)
     packet.slots = draw(st.sampled_from([message.NO_SLOTS, bytes([255]) * 2048]) | bitmaps)
@@ -34,7 +34,7 @@ def packets(draw: st.DrawFn) -> Packet:
     packet.says = draw(st.sampled_from([0, message.SAYS_PAUSED, message.SAYS_FORCED]))
     if packet.is_ping:
         seconds = st.integers(0, 2**32 - 1)
-        entries = st.builds(Gossip, names, seconds, seconds, hosts, ports, ports, ports)
+        entries = st.builds(Gossip, names, seconds, seconds, hosts, ports, ports, ports, ports)
         packet.gossip = draw(st.lists(entries, max_size=5))
         texts = st.none() | st.text("abcdef.-", min_size=1, max_size=60)
         packet.hostname, packet.human_name = draw(texts), draw(texts)

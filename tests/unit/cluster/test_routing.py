@@ -186,6 +186,20 @@ def test_clients_that_wait_are_sent_after_their_slot(
     assert waiting.read() == moved(MINE)
 
 
+@pytest.mark.parametrize("reads", ["yes", "no"])
+def test_nobody_waits_in_a_cluster_that_is_down(
+    node: ClusterNode, client: LocalClient, reads: str
+) -> None:
+    """Whatever may be read meanwhile: what is waited for is written by somebody else."""
+    client("CONFIG", "SET", "cluster-allow-reads-when-down", reads)
+    waiting = node.connect()
+    waiting.send("BLPOP", MINE, 0)
+    node.state.up = False
+    node.state.move(1 << key_slot(MINE.encode()), node.other)
+    node.cluster.redirect_waiting()
+    assert waiting.read() == DOWN
+
+
 def test_shard_channels_end_with_their_slot(node: ClusterNode, client: LocalClient) -> None:
     listener = node.connect()
     listener.send("SSUBSCRIBE", MINE)
