@@ -353,7 +353,11 @@ class Machine:
             client.close()
 
     def follow(self, master: Machine | None) -> None:
-        """Make the node a replica of another one, or a master."""
+        """Make the node a replica of another one, or a master.
+
+        If it waits for one to take over from it, which may be for ever, it does so no more, and
+        follows when it is told again.
+        """
         self.master = master
         if self.server is None:
             return
@@ -361,6 +365,7 @@ class Machine:
         reply = self.command("REPLICAOF", *words)
         if isinstance(reply, Error):
             self.note(f"refuses to follow another: {reply.text.decode()}")
+            self.command("FAILOVER", "ABORT")
 
     def crash(self, *, power: bool) -> None:
         """The node's process ends now, or (``power``) the whole host."""
