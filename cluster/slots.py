@@ -33,33 +33,40 @@ _crc16: Final[Callable[[bytes], int]] = mkPredefinedCrcFun("xmodem")
 
 
 class _Last:
-    """The key that was asked for last, and its slot."""
+    """The key that was asked for last, its slot, and what it has as far as the end of its tag.
 
-    __slots__ = ("key", "slot")
+    ``head`` is empty if it has no tag.
+    """
+
+    __slots__ = ("key", "head", "slot")
 
     def __init__(self) -> None:
         self.key = b""
+        self.head = b""
         self.slot = 0
 
 
 # The routing of a request asks for a key's slot, and the index does again when the key is new: it
-# is the same object then.
+# is the same object then. Keys that are used together have one tag, at the beginning mostly.
 _LAST: Final = _Last()
 
 
 def key_slot(key: bytes) -> int:
     """The slot of a key."""
     last = _LAST
-    if key is last.key:
+    if key is last.key or (last.head and key.startswith(last.head)):
         return last.slot
     hashed = key
+    head = b""
     opening = key.find(b"{")
     if opening >= 0:
         closing = key.find(b"}", opening + 1)
         if closing > opening + 1:
             hashed = key[opening + 1 : closing]
+            head = key[: closing + 1]
     slot = _crc16(hashed) & (SLOTS - 1)
     last.key = key
+    last.head = head
     last.slot = slot
     return slot
 
