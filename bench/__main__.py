@@ -62,6 +62,13 @@ CLUSTER_METHOD = (
     "in percent of one core."
 )
 
+STALL_METHOD = (
+    "`python -m bench --stalls` fills our node with keys and sends 2,000 of each command, one after "
+    "the other: the slowest counts, as a client sees it. A stall is the longest that a client that "
+    "pings has to wait meanwhile. Beside each is the longest answer of an idle redis-server in the "
+    "same moments: what the machine adds by itself."
+)
+
 SENTINEL_METHOD = (
     "`python -m bench --sentinels` lets three sentinels of each kind guard a master with two "
     "replicas of their kind, with equal settings, and the kinds take turns; then three of ours a "
@@ -133,6 +140,7 @@ def main(
         ("Benchmarks of replication", REPLICATION_METHOD, replication),
         ("Benchmarks of cluster mode", CLUSTER_METHOD, cluster),
         ("Benchmarks of sentinels", SENTINEL_METHOD, sentinels),
+        ("Pauses with many keys", STALL_METHOD, stalls),
     )
     titles = [title for title, _, wanted in chapters if wanted]
     methods = [text for _, text, wanted in chapters if wanted]
