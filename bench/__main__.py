@@ -63,8 +63,8 @@ CLUSTER_METHOD = (
 )
 
 STALL_METHOD = (
-    "`python -m bench --stalls` fills our node with keys and sends 2,000 of each command, one after "
-    "the other: the slowest counts, as a client sees it. A stall is the longest that a client that "
+    "`python -m bench --stalls` fills our node with keys and sends 2,000 of each command, one at a "
+    "time: the slowest counts, as a client sees it. A stall is the longest that a client that "
     "pings has to wait meanwhile. Beside each is the longest answer of an idle redis-server in the "
     "same moments: what the machine adds by itself."
 )
