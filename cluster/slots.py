@@ -5,29 +5,26 @@ between its first ``{`` and the next ``}``, unless that is nothing. (The cluster
 Redis, "Key distribution model" and "Hash tags".)
 
 :class:`SlotIndex` keeps the keys of each slot: counting them costs nothing, listing and removing
-them O(keys), and no insertion waits for a large table to grow.
+them O(keys).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Final
 
 from crcmod.predefined import mkPredefinedCrcFun
+from mypy_extensions import i32
 
 from node.key_index import KeyIndex
+from node.key_table import Entry
 from node.keyspace import Database
-from node.values.collection import measure_dict
-from node.values.elements import TABLE_BYTES
-from node.values.table import Table, is_spacious
 
 SLOTS: Final = 16384
 
-# More keys of one slot than this lie in a table that grows bucket by bucket; fewer than the other
-# again in one dict.
-LARGE: Final = 2048
-SMALL: Final = 512
+# What an entry costs in the index, and what a slot that has any does: its list.
+PLACE_MEMORY: Final = 9
+LIST_MEMORY: Final = 88
 
 _crc16: Final[Callable[[bytes], int]] = mkPredefinedCrcFun("xmodem")
 
@@ -72,55 +69,46 @@ def key_slot(key: bytes) -> int:
 
 
 class SlotIndex(KeyIndex):
-    """The keys of a database by slot.
+    """The entries of a database by slot, in lists; each entry knows its place in its own.
 
     The order of a slot's keys is any, and holds as long as none comes or goes.
     """
 
-    __slots__ = ("_slots", "_tables", "_rooms", "_drained")
+    __slots__ = ("_slots", "_drained")
 
     def __init__(self) -> None:
         super().__init__()
-        # The keys of a slot are in one of the two; in none if there are no keys.
-        self._slots: list[dict[bytes, None] | None] = [None] * SLOTS
-        self._tables: dict[int, Table[None]] = {}
-        # What the account has of each dict's size.
-        self._rooms: list[int] = [0] * SLOTS
+        # None for a slot that has no keys.
+        self._slots: list[list[Entry] | None] = [None] * SLOTS
         self._drained = 0
 
-    def add(self, key: bytes) -> int:
-        slot = key_slot(key)
-        keys = self._slots[slot]
-        if keys is None:
-            if self._tables:
-                table = self._tables.get(slot)
-                if table is not None:
-                    return self._add_to_table(table, key)
-            keys = {}
-            self._slots[slot] = keys
-        keys[key] = None
-        size: int = keys.__sizeof__()
-        if size == self._rooms[slot]:
-            return 0
-        # The dict has grown.
-        if len(keys) > LARGE:
-            return self._enlarge(slot, keys)
-        if is_spacious(keys, size):
-            keys = {**keys}
-            self._slots[slot] = keys
-            size = keys.__sizeof__()
-        return self._account(slot, size)
+    def add(self, entry: Entry) -> int:
+        slot = key_slot(entry.key)
+        entries = self._slots[slot]
+        grown = PLACE_MEMORY
+        if entries is None:
+            entries = []
+            self._slots[slot] = entries
+            grown += LIST_MEMORY
+        entry.index_place = i32(len(entries))
+        entries.append(entry)
+        self.memory += grown
+        return grown
 
-    def discard(self, key: bytes) -> int:
-        slot = key_slot(key)
-        keys = self._slots[slot]
-        if keys is None:
-            return self._take_from_table(slot, key)
-        del keys[key]
-        if keys:
-            return 0
-        self._slots[slot] = None
-        return self._account(slot, 0)
+    def discard(self, entry: Entry) -> int:
+        slot = key_slot(entry.key)
+        entries = self._slots[slot]
+        assert entries is not None
+        last = entries.pop()
+        if last is not entry:
+            entries[entry.index_place] = last
+            last.index_place = entry.index_place
+        grown = -PLACE_MEMORY
+        if not entries:
+            self._slots[slot] = None
+            grown -= LIST_MEMORY
+        self.memory += grown
+        return grown
 
     def fresh(self) -> SlotIndex:
         return SlotIndex()
@@ -128,21 +116,16 @@ class SlotIndex(KeyIndex):
     def drain(self, budget: int) -> bool:
         """Slot by slot; a large one in portions."""
         while budget > 0 and self._drained < SLOTS:
-            slot = self._drained
-            table = self._tables.get(slot)
-            if table is not None:
-                before = TABLE_BYTES + table.room
-                budget -= table.drain(budget)
-                if table.count:
-                    self.memory += TABLE_BYTES + table.room - before
+            entries = self._slots[self._drained]
+            if entries is not None:
+                size = len(entries)
+                del entries[-budget:]
+                self.memory -= (size - len(entries)) * PLACE_MEMORY
+                budget -= size - len(entries)
+                if entries:
                     return False
-                self.memory -= before
-                del self._tables[slot]
-            keys = self._slots[slot]
-            if keys is not None:
-                budget -= len(keys)
-                self._slots[slot] = None
-                self._account(slot, 0)
+                self._slots[self._drained] = None
+                self.memory -= LIST_MEMORY
             self._drained += 1
         return self._drained == SLOTS
 
@@ -150,67 +133,17 @@ class SlotIndex(KeyIndex):
 
     def count(self, slot: int) -> int:
         """How many keys a slot has, expired ones included."""
-        keys = self._slots[slot]
-        if keys is not None:
-            return len(keys)
-        table = self._tables.get(slot)
-        return 0 if table is None else table.count
+        entries = self._slots[slot]
+        return 0 if entries is None else len(entries)
 
     def keys(self, slot: int, most: int) -> list[bytes]:
         """Up to ``most`` keys of a slot, expired ones included."""
-        keys = self._slots[slot]
-        if keys is not None:
-            return list(islice(keys, most))
-        table = self._tables.get(slot)
-        return [] if table is None else list(islice(table.keys(), most))
+        entries = self._slots[slot]
+        return [] if entries is None else [entry.key for entry in entries[:most]]
 
     def used(self) -> list[int]:
         """The slots that have keys, in order."""
-        found = [slot for slot, keys in enumerate(self._slots) if keys is not None]
-        if self._tables:
-            found.extend(self._tables)
-            found.sort()
-        return found
-
-    # Large slots, and the account.
-
-    def _account(self, slot: int, size: int) -> int:
-        """Account for the size that a slot's dict has now, 0 when it is gone."""
-        before = self._rooms[slot]
-        self._rooms[slot] = size
-        change = (measure_dict(size) if size else 0) - (measure_dict(before) if before else 0)
-        self.memory += change
-        return change
-
-    def _enlarge(self, slot: int, keys: dict[bytes, None]) -> int:
-        """Put the keys of a slot that has got many into a table."""
-        table = Table(keys)
-        self._tables[slot] = table
-        self._slots[slot] = None
-        grown = TABLE_BYTES + table.room
-        self.memory += grown
-        return grown + self._account(slot, 0)
-
-    def _add_to_table(self, table: Table[None], key: bytes) -> int:
-        before = table.room
-        table[key] = None
-        grown = table.room - before
-        self.memory += grown
-        return grown
-
-    def _take_from_table(self, slot: int, key: bytes) -> int:
-        table = self._tables[slot]
-        before = table.room
-        del table[key]
-        change = table.room - before
-        if table.count >= SMALL:
-            self.memory += change
-            return change
-        del self._tables[slot]
-        keys: dict[bytes, None] = dict.fromkeys(table.keys())
-        self._slots[slot] = keys
-        self.memory -= TABLE_BYTES + before
-        return self._account(slot, keys.__sizeof__()) - TABLE_BYTES - before
+        return [slot for slot, entries in enumerate(self._slots) if entries is not None]
 
 
 def slot_index(db: Database) -> SlotIndex:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from node.key_table import Entry
+
 
 class KeyIndex:
     """Knows which keys a database has: what a component asks of it.
 
     It is a part of the data, and goes where they go: see :attr:`Database.key_index`. ``memory`` is
-    what it takes in bytes, without the keys. It is freed like a value, bit by bit.
+    what it takes in bytes, without the entries. It is freed like a value, bit by bit. An entry's
+    ``index_place`` is the index's own.
     """
 
     __slots__ = ("memory",)
@@ -15,11 +18,11 @@ class KeyIndex:
     def __init__(self) -> None:
         self.memory = 0
 
-    def add(self, key: bytes) -> int:
+    def add(self, entry: Entry) -> int:
         """Take in a key that was not there; by how much ``memory`` has grown."""
         raise NotImplementedError
 
-    def discard(self, key: bytes) -> int:
+    def discard(self, entry: Entry) -> int:
         """Forget a key that was there; by how much ``memory`` has grown (less than 0: shrunk)."""
         raise NotImplementedError
 

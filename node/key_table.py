@@ -59,11 +59,11 @@ class Entry:
     """A key, its value (``bytes``, ``bytearray`` or a ``Collection``), and when it goes.
 
     ``deadline`` is in Unix milliseconds, or NEVER. ``clock`` is that of LRU (seconds) or the
-    counter of LFU (:meth:`Keyspace.lfu_used`). The rest is the table's: the low bits of the hash,
-    the next entry of the chain, the place among those with a deadline or -1.
+    counter of LFU (:meth:`Keyspace.lfu_used`). The rest is the table's (the low bits of the hash,
+    the next entry of the chain, the place among those with a deadline or -1) and the key index's.
     """
 
-    __slots__ = ("key", "value", "next", "deadline", "hash_bits", "clock", "place")
+    __slots__ = ("key", "value", "next", "deadline", "hash_bits", "clock", "place", "index_place")
 
     def __init__(
         self, key: bytes, value: Value, clock: i32, hash_bits: i32, next: Entry | None
@@ -75,6 +75,7 @@ class Entry:
         self.hash_bits: i32 = hash_bits
         self.clock: i32 = clock
         self.place: i32 = -1
+        self.index_place: i32 = 0
 
 
 def _reverse(position: i64) -> i64:

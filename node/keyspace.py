@@ -470,7 +470,8 @@ class Database:
     def _add(self, key: bytes, value: Value) -> None:
         """Store a key that is not there."""
         keyspace = self.keyspace
-        self.table.insert(key, value, keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock)
+        clock = keyspace.lfu_fresh() if keyspace.lfu else keyspace.clock
+        entry = self.table.insert(key, value, clock)
         if type(value) is bytes:
             memory = (len(value) + 48) & ~15
         else:
@@ -479,7 +480,7 @@ class Database:
                 value.accounted = memory
         self.held += ((len(key) + 48) & ~15) + ENTRY_MEMORY + memory
         if self.key_index is not None:
-            self.held += self.key_index.add(key)
+            self.held += self.key_index.add(entry)
         if self.waiters and key in self.waiters:
             keyspace.ready.append((self, key))
             keyspace.pending = True
@@ -505,7 +506,7 @@ class Database:
         if entry.deadline != NEVER:
             self.held -= TIMED_MEMORY
         if self.key_index is not None:
-            self.held += self.key_index.discard(key)
+            self.held += self.key_index.discard(entry)
         return value
 
     def changed(
@@ -591,8 +592,10 @@ class Database:
     def index_keys(self, index: KeyIndex) -> None:
         """Let an empty ``index`` know the keys that are there, and all that come and go."""
         self.key_index = index
-        for key in self.keys():
-            self.held += index.add(key)
+        for entry in self.table.slots:
+            while entry is not None:
+                self.held += index.add(entry)
+                entry = entry.next
 
     def __len__(self) -> int:
         return self.table.count
