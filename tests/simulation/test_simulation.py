@@ -32,7 +32,7 @@ sys.path.insert(at, os.environ["SIMULATION_ROOT"])
 runpy.run_module("tests.simulation", run_name="__main__", alter_sys=True)
 """
 SEEDS = {"cluster": 150, "guarded": 24, "replication": 250, "sentinel": 40}
-MOST_SEEDS = 60
+MOST_SEEDS = 150
 MOST_PARTS = 4  # processes that share the seeds
 
 
