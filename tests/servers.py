@@ -79,7 +79,10 @@ def _find_ports() -> Iterator[int]:
     one of these may have any number before the server that is meant to listen there has begun, and
     the kernel may name the same one twice to two that ask.
     """
-    ports = list(range(LOWEST_PORT, HIGHEST_PORT + 1))
+    # Those of another process of the tests may be free only because a server there starts again.
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(LOWEST_PORT + own, HIGHEST_PORT + 1, processes))
     random.Random().shuffle(ports)
     yield from filter(is_free, ports)
 
