@@ -26,7 +26,7 @@ from node.component import Component
 from node.config.rewriting import rewrite_file
 from node.config.syntax import decode, parse_memory
 from node.connection import is_local
-from node.key_table import NEVER, Entry, KeyTable
+from node.key_table import NEVER, Entry
 from node.keyspace import Database
 from node.resp import (
     OK,
@@ -346,7 +346,8 @@ class Debugging(Component):
         if not 0 <= number < len(databases):
             raise ReplyError(b"ERR Out of range database")
         table = databases[number].table
-        text = "[Dictionary HT]\n" + describe_table(_chain_lengths(table))
+        lengths = [len(table.keys_at(i)) for i in range(table.size)]
+        text = "[Dictionary HT]\n" + describe_table(lengths)
         # These are in a list, which has no empty place.
         text += "[Expires HT]\n" + describe_table([1] * len(table.timed))
         return Verbatim(text.encode())
@@ -408,17 +409,6 @@ def _leading_integer(text: bytes) -> int:
     """The number that ``text`` begins with, 0 for none (C's atoi)."""
     match = _INTEGER.match(text)
     return int(match[1]) if match is not None else 0
-
-
-def _chain_lengths(table: KeyTable) -> list[int]:
-    lengths: list[int] = []
-    for entry in table.slots:
-        length = 0
-        while entry is not None:
-            length += 1
-            entry = entry.next
-        lengths.append(length)
-    return lengths
 
 
 def _key_digests(db: Database) -> Iterator[bytes]:
