@@ -71,8 +71,14 @@ if sys.platform == "linux":
         async def wait(self, seconds: float) -> None:
             if seconds != self._seconds:
                 self.hasten(seconds)
-            await trio.lowlevel.wait_readable(self._descriptor)
-            os.read(self._descriptor, 8)
+            while True:
+                await trio.lowlevel.wait_readable(self._descriptor)
+                try:
+                    os.read(self._descriptor, 8)
+                except BlockingIOError:
+                    # It had expired, but was set anew before this task had its turn.
+                    continue
+                return
 
         def hasten(self, seconds: float) -> None:
             self._seconds = seconds

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.installation import compiled, stale_modules
-from tests.servers import PACKAGES, Server, node_command, oracle_command, oracle_sentinel_command
+from tests.servers import PACKAGES, Server, launched, node_command, oracle_command, oracle_sentinel_command
 from tests.wire import Client
 
 StartServer = Callable[..., Server]
@@ -46,20 +46,13 @@ def pytest_report_header() -> str:
     return f"sentrio: {PACKAGES}, {'compiled' if compiled(PACKAGES) else 'interpreted'}"
 
 
-_running: list[Server] = []
-LOG_TAIL = 4000
+LOG_TAIL = 3000
 
 
 def _start(command: list[str], *directives: str, name: str) -> Server:
     server = Server(command, *directives, name=name)
     server.start()
-    _running.append(server)
     return server
-
-
-def _stop(server: Server) -> None:
-    _running.remove(server)
-    server.stop()
 
 
 def require_oracle() -> list[str]:
@@ -92,8 +85,10 @@ def pytest_runtest_makereport(
     """A failed test shows the end of each running server's log."""
     report = yield
     if report.failed:
-        for server in _running:
-            report.sections.append((f"log of {server.name}", server.log[-LOG_TAIL:]))
+        # Who has ended may be the reason, and is told first; who serves all tests, last.
+        for server in sorted(launched[::-1], key=lambda each: each.state == "runs"):
+            title = f"log of {server.name} on port {server.port}, which {server.state}"
+            report.sections.append((title, server.log[-LOG_TAIL:]))
     return report
 
 
@@ -102,7 +97,7 @@ def shared_node() -> Iterator[Server]:
     """Our node with default settings, one for the whole run; use `node` in tests."""
     server = _start(node_command(), "--enable-debug-command", "yes", name="node")
     yield server
-    _stop(server)
+    server.stop()
 
 
 @pytest.fixture
@@ -118,7 +113,7 @@ def shared_oracle() -> Iterator[Server]:
     """The real redis-server with default settings, one for the whole run; use `oracle`."""
     server = _start(require_oracle(), "--enable-debug-command", "yes", name="oracle")
     yield server
-    _stop(server)
+    server.stop()
 
 
 @pytest.fixture
@@ -140,7 +135,7 @@ def start_node() -> Iterator[StartServer]:
 
     yield start
     for server in servers:
-        _stop(server)
+        server.stop()
 
 
 @pytest.fixture
@@ -154,7 +149,7 @@ def start_oracle() -> Iterator[StartServer]:
 
     yield start
     for server in servers:
-        _stop(server)
+        server.stop()
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])

@@ -97,6 +97,10 @@ def free_port() -> int:
         return next(_ports)
 
 
+# Those that were launched and not stopped yet, for who reports a failure.
+launched: list[Server] = []
+
+
 class Server:
     """One server process on a loopback port, in a folder of its own that goes when it stops.
 
@@ -135,6 +139,14 @@ class Server:
     def log(self) -> str:
         """What the process has printed so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def state(self) -> str:
+        """`runs`, or how the process ended."""
+        if self.process is None:
+            return "was not started"
+        code = self.process.poll()
+        return "runs" if code is None else f"ended with {code}"
 
     def connect(self, protocol: int = 2, timeout: float = 20.0) -> Client:
         """A new connection to it."""
@@ -191,12 +203,16 @@ class Server:
     def stop(self) -> None:
         """Stop by SIGTERM (SIGKILL if it does not heed that) and remove its folder."""
         self._end()
+        if self in launched:
+            launched.remove(self)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _launch(self) -> None:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         if not {"--save", "--appendonly"} & set(self.directives):
             arguments += ["--save", ""]
+        if self not in launched:
+            launched.append(self)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, *arguments, *self.directives],
