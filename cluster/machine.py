@@ -358,6 +358,7 @@ class Machine:
         if not self.outside.count_keys(slot):
             state.migrating.pop(slot, None)
         state.move(1 << slot, node)
+        node.gained_at = now
         self.save()
         self.doubt()
         if node is myself:

@@ -111,13 +111,18 @@ class Ownership:
             stranded = [slot for slot in iterate_bits(lost) if machine.outside.count_keys(slot)]
         if gained:
             state.move(gained, claimant)
+            claimant.gained_at = machine.now
             for slot in list(state.migrating):
                 if gained & 1 << slot:
                     del state.migrating[slot]
             machine.save()
             machine.doubt()
-        # Not its any more, it says, but we do not know whose: they are free to be claimed.
-        state.unclaimed = state.unclaimed & ~(claims & held) | held & ~claims
+        state.unclaimed &= ~(claims & held)
+        # Not its any more, it says, but we do not know whose: they are free to be claimed. Unless
+        # it has only just got some: a packet from before that may have been overtaken, by another
+        # one or by an operator, and the last owner's claim by one that is as old.
+        if machine.now - claimant.gained_at > machine.settings.node_timeout:
+            state.unclaimed |= held & ~claims
         claimed = claims.bit_count()
         self._follow_slots(claimant, mine, taken, claimed, stranded)
 

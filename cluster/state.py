@@ -111,6 +111,7 @@ class Node:
         self.failed_at = 0
         self.voted_at = 0  # when this node last voted for a replica of that master
         self.orphaned_at = 0
+        self.gained_at = 0  # when it was last heard or said to have slots that it did not have
         self.offset = 0
         # Masters that say it fails, and when they last said so.
         self.reports: dict[Node, int] = {}
