@@ -216,6 +216,7 @@ def run_program(program: Program, arguments: Sequence[str]) -> int:
         early.warning(f"Fatal error, can't enter '{config.text('dir')}': {error.strerror}")
         return 1
     config.warn = log.warning
+    crashes = process.CrashReports(log)
     supervisor = process.Supervisor(config.text("supervised"), os.environ, log)
     supervisor.starting()
     background = config.boolean("daemonize") and not supervisor.kind
@@ -224,6 +225,10 @@ def run_program(program: Program, arguments: Sequence[str]) -> int:
         started = process.detach()
         if not config.text("pidfile"):
             config.adopt("pidfile", process.DEFAULT_PID_FILE)
+    crashes.enable(config.boolean("crash-log-enabled"))
+    config.on_change(
+        "crash-log-enabled", lambda: crashes.enable(config.boolean("crash-log-enabled"))
+    )
     process.greet(log, bool(arguments), f"sentrio {program.name}")
     for name in config.idle():
         log.warning(f"The directive '{name}' is accepted, but has no effect in this version.")
@@ -234,6 +239,8 @@ def run_program(program: Program, arguments: Sequence[str]) -> int:
         log.warning(str(error))
     except ConfigFileError as error:
         click.echo(str(error), err=True)
+    except Exception as error:
+        crashes.report(error)
     return 1
 
 

@@ -131,14 +131,20 @@ class Log:
         self._append(f"{text}\n")
         self._send(level, text)
 
+    def open(self) -> int:
+        """A descriptor that text can be appended to without this object; -1 if there is none."""
+        try:
+            return _open(self.path) if self.path else self._descriptor
+        except OSError:
+            return -1
+
     def _append(self, text: str) -> None:
         octets = text.encode("utf-8", "surrogateescape")
         try:
             if not self.path:
                 _write_all(self._descriptor, octets)
                 return
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            descriptor = os.open(self.path, flags, 0o666)
+            descriptor = _open(self.path)
             try:
                 _write_all(descriptor, octets)
             finally:
@@ -151,6 +157,10 @@ class Log:
             priorities = (syslog.LOG_DEBUG, syslog.LOG_INFO, syslog.LOG_NOTICE, syslog.LOG_WARNING)
             text = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
             syslog.syslog(priorities[level], text.replace("\0", "\\0"))
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 
 def _write_all(descriptor: int, octets: bytes) -> None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import os
 import resource
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Final
 
-from node.log import NOTICE, Log
+from node.log import NOTICE, WARNING, Log
 from node.version import REDIS_VERSION, SENTRIO_VERSION
 
 DEFAULT_PID_FILE: Final = "/var/run/sentrio.pid"
@@ -184,6 +186,41 @@ def remove_socket(path: str, log: Log) -> None:
     log.notice("Removing the unix socket file.")
     with contextlib.suppress(OSError):
         Path(path).unlink()
+
+
+class CrashReports:
+    """What is logged when the process ends in a way that nobody meant (``crash-log-enabled``).
+
+    Of a signal such as SIGSEGV nothing but a descriptor can be used: the log file is kept open for
+    that, wherever it is moved.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._descriptor = -1
+        self.enabled = False
+
+    def enable(self, enabled: bool) -> None:
+        """Report from now on, or no more."""
+        self.enabled = enabled
+        if not enabled:
+            faulthandler.disable()
+            return
+        if self._descriptor < 0:
+            self._descriptor = self._log.open()
+        if self._descriptor >= 0:
+            faulthandler.enable(self._descriptor)
+
+    def report(self, error: Exception) -> None:
+        """An exception has ended the server."""
+        log = self._log
+        if not self.enabled:
+            log.warning(f"The server ends: {type(error).__name__}: {error}")
+            return
+        log.raw(WARNING, "\n=== SENTRIO BUG REPORT START: Cut & paste starting from here ===")
+        log.warning(f"Sentrio {SENTRIO_VERSION} ended by {type(error).__name__}: {error}")
+        log.raw(WARNING, "".join(traceback.format_exception(error)))
+        log.raw(WARNING, "=== SENTRIO BUG REPORT END ===\n")
 
 
 def greet(log: Log, configured: bool, program: str) -> None:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.installation import compiled, stale_modules
-from tests.servers import PACKAGES, Server, launched, node_command, oracle_command, oracle_sentinel_command
+from tests.servers import (
+    PACKAGES,
+    Server,
+    launched,
+    node_command,
+    oracle_command,
+    oracle_sentinel_command,
+)
 from tests.wire import Client
 
 StartServer = Callable[..., Server]
@@ -86,8 +93,9 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         # Who has ended may be the reason, and is told first; who serves all tests, last.
-        for server in sorted(launched[::-1], key=lambda each: each.state == "runs"):
-            title = f"log of {server.name} on port {server.port}, which {server.state}"
+        latest = list(reversed(launched))
+        for server in sorted(latest, key=lambda each: each.ending == "runs"):
+            title = f"log of {server.name} on port {server.port}, which {server.ending}"
             report.sections.append((title, server.log[-LOG_TAIL:]))
     return report
 

@@ -141,7 +141,7 @@ class Server:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     @property
-    def state(self) -> str:
+    def ending(self) -> str:
         """`runs`, or how the process ended."""
         if self.process is None:
             return "was not started"

@@ -230,6 +230,11 @@ LOGGING: Final[list[Directive]] = [
         mutable=False,
     ),
     Bool(
+        "crash-log-enabled",
+        True,
+        "Log a report, with the place in the program, when the server crashes.",
+    ),
+    Bool(
         "always-show-logo",
         False,
         "Print the banner at start even where the log is no terminal.",

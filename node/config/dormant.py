@@ -271,7 +271,6 @@ PROCESS: Final[list[Directive]] = [
         INT64_MAX,
         "Fields of a value that are scanned at once.",
     ),
-    _bool("crash-log-enabled", True, "Write a report when the server crashes."),
     _bool("crash-memcheck-enabled", True, "Test memory when the server crashes."),
     _bool("use-exit-on-panic", False, "Exit instead of abort on a panic.", hidden=True),
     _int("watchdog-period", 0, 0, INT_MAX, "Milliseconds that trigger the watchdog.", hidden=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -211,6 +212,23 @@ def test_crashes_for_those_who_test_what_comes_after(
         assert client.read_rest() == b""
     assert wait_for_end(server) == -number
     assert f"DEBUG {name} called" in server.log
+    # The report, with the place in the program.
+    assert re.search(r'Fatal Python error: .*\n(.*\n)+ +File ".*sentrio.py", line', server.log)
+
+
+def test_the_report_of_a_crash_goes_to_the_log_file_unless_it_is_switched_off(
+    start_node: StartServer,
+) -> None:
+    allowed = ("--enable-debug-command", "yes", "--logfile", "log.txt")
+    for words, switched in ((), True), (("--crash-log-enabled", "no"), False):
+        server = start_node(*allowed, *words)
+        path = server.folder / "log.txt"
+        with server.connect() as client:
+            client.send("DEBUG", "SEGFAULT")
+            assert client.read_rest() == b""
+        assert wait_for_end(server) == -signal.SIGSEGV
+        assert ("Fatal Python error: Segmentation fault" in path.read_text()) == switched
+        assert "Fatal" not in server.log
 
 
 def test_debug_is_refused_unless_it_is_allowed(start_node: StartServer) -> None:

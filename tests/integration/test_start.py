@@ -165,7 +165,7 @@ def test_files_input_and_options_come_together(tmp_path: Path) -> None:
 
 def test_first_lines_of_the_log(tmp_path: Path) -> None:
     port = free_port()
-    arguments = (*directives(port), "--always-show-logo", "yes", "--crash-log-enabled", "no")
+    arguments = (*directives(port), "--always-show-logo", "yes", "--crash-memcheck-enabled", "no")
     with running(*arguments, folder=tmp_path) as (process, output):
         text = ready(output)
         pid = process.pid
@@ -173,7 +173,7 @@ def test_first_lines_of_the_log(tmp_path: Path) -> None:
         rf"^{pid}:C {DATE} \* oO0OoO0OoO0Oo Sentrio is starting oO0OoO0OoO0Oo$",
         rf"^{pid}:C {DATE} \* Sentrio version=\S+, .*, pid={pid}, just started$",
         rf"^{pid}:C {DATE} \* Configuration loaded$",
-        rf"^{pid}:C {DATE} # The directive 'crash-log-enabled' is accepted, but has no effect",
+        rf"^{pid}:C {DATE} # The directive 'crash-memcheck-enabled' is accepted, but has no effect",
         rf"Port: {port}$",
         rf"PID: {pid}$",
         rf"^{pid}:M {DATE} \* Server initialized$",

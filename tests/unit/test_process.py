@@ -140,3 +140,22 @@ def test_too_few_open_files(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "setrlimit", limits.set)
     with pytest.raises(process.TooFewFiles, match="is not enough for the server to start"):
         process.allow_clients(100, log)
+
+
+def test_an_exception_that_ends_the_server_is_logged_with_its_place(log: Log) -> None:
+    crashes = process.CrashReports(log)
+    for enabled in (True, False):
+        crashes.enabled = enabled
+        try:
+            raise ValueError("what nobody expected")
+        except ValueError as error:
+            crashes.report(error)
+    lines = Path(log.path).read_text().splitlines()
+    assert "=== SENTRIO BUG REPORT START: Cut & paste starting from here ===" in lines
+    assert "ValueError: what nobody expected" in lines
+    assert any(
+        line.endswith("in test_an_exception_that_ends_the_server_is_logged_with_its_place")
+        for line in lines
+    )
+    assert lines[-1].endswith("# The server ends: ValueError: what nobody expected")
+    assert sum("Traceback" in line for line in lines) == 1
