@@ -4,7 +4,8 @@ A link is in one of these states, which ROLE tells:
 
 - ``none``: there is no master.
 - ``connect``: not connected; an attempt is made at once after a link that worked has broken, and
-  otherwise a second after the last one.
+  otherwise some time after the last one began: a tenth of a second, then twice as long each time,
+  up to a second.
 - ``connecting``, ``handshake``: on the way (:mod:`.handshake`).
 - ``sync``: all data are coming (:mod:`.transfer`).
 - ``connected``: the stream is coming, and the hub reads it (:mod:`.inflow`). It is executed by a
@@ -66,6 +67,8 @@ HANDSHAKE: Final = "handshake"
 SYNC: Final = "sync"
 CONNECTED: Final = "connected"
 
+# From the beginning of an attempt to the next one: at first, and at most (as always in Redis).
+FIRST_RETRY_SECONDS: Final = 0.1
 RETRY_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.01
 # The master's silence is measured to so many nanoseconds.
@@ -115,6 +118,7 @@ class Link:
         self._scope = trio.CancelScope()  # of the connection
         self._watch = trio.CancelScope()  # ends it when the master is silent
         self._retry_at = -inf
+        self._retry_after = FIRST_RETRY_SECONDS
         self._heard_ns = 0
         self._patient_ns = 0  # until then ``_watch`` need not learn that the master was heard
         self._stirred = trio.Event()  # the inflow has stopped by itself
@@ -196,8 +200,7 @@ class Link:
         self.host = host
         self.port = port
         self.state = CONNECT
-        self._retry_at = -inf
-        self._wake.set()
+        self._hurry()
 
     def resume(self, selected: int) -> None:
         """The data that were loaded at start are part of the master's history, or were once.
@@ -234,9 +237,14 @@ class Link:
         """The link has worked and does no more: go on as soon as possible."""
         self._end()
         self.state = CONNECT
-        self._retry_at = -inf
-        self._wake.set()
+        self._hurry()
         self._log.notice(f"Reconnecting to MASTER {self.host}:{self.port}")
+
+    def _hurry(self) -> None:
+        """Try to connect at once, and soon again."""
+        self._retry_at = -inf
+        self._retry_after = FIRST_RETRY_SECONDS
+        self._wake.set()
 
     def _end(self) -> None:
         """Let go of the connection, whatever it is doing."""
@@ -277,7 +285,8 @@ class Link:
         log = self._log
         scope = self._scope
         log.notice(f"Connecting to MASTER {host}:{port}")
-        self._retry_at = trio.current_time() + RETRY_SECONDS
+        self._retry_at = trio.current_time() + self._retry_after
+        self._retry_after = min(2 * self._retry_after, RETRY_SECONDS)
         self.state = CONNECTING
         log.notice("MASTER <-> REPLICA sync started")
         try:
