@@ -136,20 +136,15 @@ class ContainerNode(ClusterNode):
 
     def _launch(self) -> None:
         words = ["--port", str(self.port), "--bind", self.host, "--bind-source-addr", self.host]
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(CONTAINER / "sentrio-container"), "node", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=self.programs.environment(
-                    DATA=str(self.folder),
-                    METRICS_PORT=str(self.metrics_port),
-                    METRICS_BIND="127.0.0.1",
-                    OPTIONS=f"--appendonly yes {' '.join(self.directives)}",
-                    NODES=self.nodes,
-                    NODE_NAME=self.host,
-                    FORM_LIMIT="100",
-                ),
-            )
+        self._spawn(
+            [str(CONTAINER / "sentrio-container"), "node", *words],
+            self.programs.environment(
+                DATA=str(self.folder),
+                METRICS_PORT=str(self.metrics_port),
+                METRICS_BIND="127.0.0.1",
+                OPTIONS=f"--appendonly yes {' '.join(self.directives)}",
+                NODES=self.nodes,
+                NODE_NAME=self.host,
+                FORM_LIMIT="100",
+            ),
+        )

@@ -211,16 +211,19 @@ class Server:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         if not {"--save", "--appendonly"} & set(self.directives):
             arguments += ["--save", ""]
+        self._spawn([*self.command, *arguments, *self.directives], environment())
+
+    def _spawn(self, command: list[str], variables: dict[str, str]) -> None:
         if self not in launched:
             launched.append(self)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, *arguments, *self.directives],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env=environment(),
+                env=variables,
             )
 
     def _wait_until_ready(self, limit: float = START_LIMIT) -> None:
