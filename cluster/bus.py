@@ -2,8 +2,8 @@
 
 Every link is served by two tasks, one that reads and one that writes. What the socket takes at once
 is written at once, since waking a task costs an idle node more than the packet; the rest waits in
-the link's queue. Packets that were sent while something was unsaved wait in :class:`Bus` until it
-is on disk, in order, with all that came after them.
+the link's queue. Packets that are sent while something is unsaved wait at the barrier until it is
+on disk, in order, with all that come after them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import trio
 from cluster.machine import Link
 from cluster.message import Malformed, Splitter, decode
 from cluster.state import Node
+from node.save_barrier import SaveBarrier
 
 if TYPE_CHECKING:
     from cluster.machine import Machine
@@ -69,9 +70,7 @@ class Bus:
         self.limit = 0
         self.limit_exceeded = 0
         self.source_address = ""
-        # Packets that must not leave before the save of that number is done.
-        self._held: deque[tuple[int, BusLink, bytes]] = deque()
-        self._unsaved = 0
+        self.barrier: SaveBarrier[tuple[BusLink, bytes]] = SaveBarrier(self._queue)
 
     @property
     def machine(self) -> Machine:
@@ -89,28 +88,13 @@ class Bus:
 
     # Sending.
 
-    def hold(self, number: int) -> None:
-        """Let nothing leave any more before :meth:`release` is called with that number."""
-        self._unsaved = number
-
-    def release(self, number: int) -> None:
-        """Save ``number``, and all before it, are on disk."""
-        held = self._held
-        while held and held[0][0] <= number:
-            _, link, data = held.popleft()
-            self._queue(link, data)
-        if self._unsaved <= number:
-            self._unsaved = 0
-
     def send(self, link: Link, data: bytes) -> None:
         """Send a packet, when it may leave."""
         assert isinstance(link, BusLink)
-        if self._unsaved:
-            self._held.append((self._unsaved, link, data))
-        else:
-            self._queue(link, data)
+        self.barrier.send((link, data))
 
-    def _queue(self, link: BusLink, data: bytes) -> None:
+    def _queue(self, packet: tuple[BusLink, bytes]) -> None:
+        link, data = packet
         if link not in self.links:
             return
         if link.fd >= 0 and not link.queued:

@@ -54,7 +54,7 @@ class Saver:
         machine.unsaved = False
         self._file.save(format_state(machine.state), self._number, flush)
         if flush:
-            self._bus.release(self._number)
+            self._bus.barrier.open(self._number)
         else:
             machine.save()
             self._may_gather = True
@@ -100,7 +100,7 @@ class Saver:
         if machine.unsaved:
             machine.unsaved = False
             self._number += 1
-            self._bus.hold(self._number)
+            self._bus.barrier.close(self._number)
             if not self._must_save:
                 self._wanted.set()
 
@@ -120,7 +120,7 @@ class Saver:
                 await trio.sleep(RETRY_SECONDS)
                 self._complain(error)
             else:
-                self._bus.release(number)
+                self._bus.barrier.open(number)
 
     def _complain(self, error: OSError) -> None:
         """The disk fails: go on without it, say nothing that is not saved, and try again."""

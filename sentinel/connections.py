@@ -1,9 +1,9 @@
 """The connections that a sentinel opens: requests out, answers and messages in, for the machine.
 
 Each half of a link is a connection of its own, served by two tasks, one that reads and one that
-writes. What was sent while something was unsaved waits in :class:`Connections` until it is on disk.
-What tells nothing (PING, INFO, AUTH …) need not wait: a sentinel whose disk is full goes on
-watching, though it neither votes nor leads.
+writes. What is sent while something is unsaved waits at the barrier until it is on disk. What tells
+nothing (PING, INFO, AUTH …) need not wait: a sentinel whose disk is full goes on watching, though
+it neither votes nor leads.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import trio
 
 from node.network import describe_failure
 from node.resp import Error, Reply, encode_request
+from node.save_barrier import SaveBarrier
 
 if TYPE_CHECKING:
     from node.log import Log
@@ -71,9 +72,7 @@ class Connections:
         self._machine: Machine | None = None
         self._nursery: trio.Nursery | None = None
         self._open: dict[tuple[int, Half], Connection] = {}
-        # What must not leave before the save of that number is done.
-        self._held: deque[tuple[int, Connection, Request]] = deque()
-        self._unsaved = 0
+        self.barrier: SaveBarrier[tuple[Connection, Request]] = SaveBarrier(_post)
 
     @property
     def machine(self) -> Machine:
@@ -86,19 +85,6 @@ class Connections:
 
     # Sending.
 
-    def hold(self, number: int) -> None:
-        """Let nothing leave any more before :meth:`release` is called with that number."""
-        self._unsaved = number
-
-    def release(self, number: int) -> None:
-        """Save ``number``, and all before it, are on disk."""
-        held = self._held
-        while held and held[0][0] <= number:
-            _, connection, request = held.popleft()
-            _post(connection, request)
-        if self._unsaved <= number:
-            self._unsaved = 0
-
     def send(self, link: Link, request: Request) -> None:
         """Send a request, when it may leave; without a connection it is lost."""
         connection = self._open.get((id(link), "commands"))
@@ -106,10 +92,10 @@ class Connections:
             return
         words = tuple(word.upper() for word in request.argv[:2])
         harmless = words in HARMLESS or words[:1] in HARMLESS
-        if self._unsaved and (request.follows or not harmless):
-            self._held.append((self._unsaved, connection, request))
+        if harmless and not request.follows:
+            _post((connection, request))
         else:
-            _post(connection, request)
+            self.barrier.send((connection, request))
 
     def subscribe(self, link: Link, argv: Sequence[bytes]) -> None:
         """Send something on the half for messages."""
@@ -138,8 +124,7 @@ class Connections:
         connection = self._open.pop((id(link), half), None)
         if connection is not None:
             connection.scope.cancel()
-            if self._held:
-                self._held = deque(held for held in self._held if held[1] is not connection)
+            self.barrier.drop(lambda sent: sent[0] is connection)
 
     def _is_current(self, connection: Connection) -> bool:
         return self._open.get((id(connection.link), connection.half)) is connection
@@ -263,7 +248,8 @@ def _convert(reply: Reply) -> Reply:
     return reply
 
 
-def _post(connection: Connection, request: Request) -> None:
+def _post(sent: tuple[Connection, Request]) -> None:
+    connection, request = sent
     connection.asked.append(request)
     _queue(connection, request.argv)
 

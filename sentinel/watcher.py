@@ -126,14 +126,14 @@ class Watcher(Component, Outside):
         if machine.unsaved:
             machine.unsaved = False
             self._changes += 1
-            self.connections.hold(self._changes)
+            self.connections.barrier.close(self._changes)
             self._save_wanted.set()
 
     def _note_saved(self, number: int) -> None:
         if number > self._saved:
             self._saved = number
             self._log.notice("Sentinel new configuration saved on disk")
-        self.connections.release(number)
+        self.connections.barrier.open(number)
 
     def _complain(self, error: OSError) -> None:
         self._retry_at = self.now() + int(RETRY_SECONDS * 1000)

@@ -132,17 +132,17 @@ async def test_answers_belong_to_requests_in_order(scene: Scene) -> None:
 
 async def test_what_says_something_waits_for_the_disk(scene: Scene) -> None:
     end = await scene.open()
-    scene.connections.hold(1)
+    scene.connections.barrier.close(1)
     scene.send(b"SENTINEL", b"IS-MASTER-DOWN-BY-ADDR", purpose="vote")
     scene.send(b"ping", purpose="ping")
     scene.send(b"INFO", purpose="info", follows=True)
-    scene.connections.hold(2)
+    scene.connections.barrier.close(2)
     scene.send(b"PUBLISH", b"x", purpose="hello")
     assert await scene.received(end) == b"*1\r\n$4\r\nping\r\n"
-    scene.connections.release(1)
+    scene.connections.barrier.open(1)
     data = await scene.received(end)
     assert 0 < data.find(b"IS-MASTER-DOWN") < data.find(b"INFO")
-    scene.connections.release(2)
+    scene.connections.barrier.open(2)
     assert b"PUBLISH" in await scene.received(end)
     scene.send(b"PUBLISH", b"y", purpose="last")
     assert b"y" in await scene.received(end)
@@ -159,11 +159,11 @@ async def test_what_says_something_waits_for_the_disk(scene: Scene) -> None:
 
 async def test_what_is_held_for_a_connection_that_has_gone_is_lost(scene: Scene) -> None:
     end = await scene.open()
-    scene.connections.hold(1)
+    scene.connections.barrier.close(1)
     scene.send(b"EXEC")
     scene.connections.close(scene.link, "commands")
     again = await scene.open()
-    scene.connections.release(1)
+    scene.connections.barrier.open(1)
     assert await scene.received(again) == b""
     assert await scene.received(end) == b""
 
