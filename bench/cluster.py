@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from typing import Final
 
 from bench.duel import Duel
-from bench.durability import fill
 from bench.fleet import PATIENCE, SLOTS, Member, running
 from bench.load import (
     KEYSPACE,
@@ -234,7 +233,7 @@ def _reshard(commands: Commands, keys: int) -> list[Duel]:
         with running(command, shares, *keep, name=name) as members:
             one, other, _ = members
             with one.connect(timeout=PATIENCE) as client:
-                fill(client, _small_keys(tags))
+                client.send_all(_small_keys(tags))
             ours = command is commands[0]
             with LightLoad(members, tags) as load:
                 rates = [

@@ -21,7 +21,7 @@ from bench.duel import Duel
 from bench.load import SETTINGS, WORKLOADS, Comparison, Contender, compare, start_load
 from bench.pinger import Pinger
 from tests.servers import Server
-from tests.wire import Client, Error, encode
+from tests.wire import Client, Error
 
 AT_ONCE: Final = 500
 TIMES: Final = 3
@@ -94,25 +94,6 @@ def _duel(
     return Duel(name, unit, pair[0][key], pair[1][key], limit)
 
 
-def fill(client: Client, requests: Requests) -> None:
-    """Send all; RuntimeError where one is refused."""
-    batch: list[bytes] = []
-    for argv in requests:
-        batch.append(encode(argv))
-        if len(batch) == AT_ONCE:
-            _exchange(client, batch)
-            batch = []
-    _exchange(client, batch)
-
-
-def _exchange(client: Client, batch: list[bytes]) -> None:
-    client.send_raw(b"".join(batch))
-    for _ in batch:
-        reply = client.read()
-        if isinstance(reply, Error):
-            raise RuntimeError(f"refused: {reply.text!r}")
-
-
 def _timed(client: Client, command: str, *busy: bytes) -> float:
     """Seconds from a command until INFO shows none of the fields ``busy`` as 1."""
     started = time.perf_counter()
@@ -135,7 +116,7 @@ def _timed(client: Client, command: str, *busy: bytes) -> float:
 def _snapshot(command: list[str], requests: Requests) -> dict[str, float]:
     with Server(command, "--save", "", name="bench") as server:
         with server.connect(timeout=PATIENCE) as client:
-            fill(client, requests)
+            client.send_all(requests, AT_ONCE)
             save = [_timed(client, "BGSAVE", b"rdb_bgsave_in_progress") for _ in range(TIMES)]
         return {"save": statistics.median(save), "load": _load(server)}
 
@@ -144,7 +125,7 @@ def _log(command: list[str], requests: Requests) -> dict[str, float]:
     directives = ("--appendonly", "yes", "--save", "", "--auto-aof-rewrite-percentage", "0")
     with Server(command, *directives, name="bench") as server:
         with server.connect(timeout=PATIENCE) as client:
-            fill(client, requests)
+            client.send_all(requests, AT_ONCE)
         load = _load(server)
         busy = (b"aof_rewrite_in_progress", b"aof_rewrite_scheduled")
         with server.connect(timeout=PATIENCE) as client:
@@ -166,7 +147,7 @@ def _under_writes(command: list[str], keys: int) -> dict[str, float]:
         Server(command, "--save", "", name="bench") as server,
         server.connect(timeout=PATIENCE) as client,
     ):
-        fill(client, small_strings(keys))
+        client.send_all(small_strings(keys), AT_ONCE)
         process = psutil.Process(server.pid)
         with _writes(server, keys):
             before = _proportional(process)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import psutil
 
 from tests.servers import Server
-from tests.wire import Client, Error, encode
+from tests.wire import Client
 
 PER_COMMAND: Final = 100
 COMMANDS_AT_ONCE: Final = 50
@@ -118,24 +118,7 @@ def fill(client: Client, shape: Shape, count: int) -> None:
         shape.request(start, min(start + PER_COMMAND, count))
         for start in range(0, count, PER_COMMAND)
     )
-    pending = bytearray()
-    waiting = 0
-    for request in requests:
-        pending += encode(request)
-        waiting += 1
-        if waiting == COMMANDS_AT_ONCE:
-            _exchange(client, pending, waiting)
-            pending, waiting = bytearray(), 0
-    if waiting:
-        _exchange(client, pending, waiting)
-
-
-def _exchange(client: Client, data: bytearray, replies: int) -> None:
-    client.send_raw(bytes(data))
-    for _ in range(replies):
-        reply = client.read()
-        if isinstance(reply, Error):
-            raise RuntimeError(f"loading was refused: {reply.text!r}")
+    client.send_all(requests, COMMANDS_AT_ONCE)
 
 
 def used_memory(client: Client) -> int:

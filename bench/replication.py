@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final
 
 from bench.duel import Duel
-from bench.durability import fill, small_strings
+from bench.durability import small_strings
 from bench.load import (
     KEYSPACE,
     SETTINGS,
@@ -70,7 +70,7 @@ def _synchronize(commands: Commands, keys: int, rounds: int) -> list[Duel]:
     ):
         for master in (our_master, their_master):
             with master.connect(timeout=PATIENCE) as client:
-                fill(client, small_strings(keys))
+                client.send_all(small_strings(keys))
         pairs = ((our_master, ours), (our_master, theirs), (their_master, ours))
         found: list[list[float]] = [[] for _ in range(len(pairs) + 1)]
         for _ in range(rounds):

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from tests.servers import Server
 from tests.wire import Argument, Client, Error, Simple
 
-LIMIT = 20.0
+LIMIT = 60.0
 FIRST_KEYS = 12
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str = "it", limit: float = LIMIT, interval: float = 0.01
+    condition: Callable[[], object], what: str = "it", limit: float = LIMIT, interval: float = 0.01
 ) -> None:
     """Ask until it is so; TimeoutError after ``limit`` seconds."""
     deadline = time.monotonic() + limit

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, TypeAlias
 
 Argument: TypeAlias = bytes | str | int | float
@@ -179,6 +180,14 @@ class Client:
         """Send all requests at once, then read as many replies."""
         self.socket.sendall(b"".join(encode(request) for request in requests))
         return [self.read() for _ in requests]
+
+    def send_all(self, requests: Iterable[list[bytes]], at_once: int = 200) -> None:
+        """Send all requests, so many at once; RuntimeError where one is refused."""
+        rest = iter(requests)
+        while batch := list(islice(rest, at_once)):
+            for reply in self.pipeline(batch):
+                if isinstance(reply, Error):
+                    raise RuntimeError(f"refused: {reply.text!r}")
 
     def close(self) -> None:
         """Close; may be called again."""

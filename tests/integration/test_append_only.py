@@ -23,8 +23,8 @@ from tests.integration.test_snapshots import (
     fill,
     info,
     messages,
-    wait_until,
 )
+from tests.replicas import wait_until
 from tests.servers import Server, node_command
 from tests.wire import OK, Client, Closed, Error, Simple
 

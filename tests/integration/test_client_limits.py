@@ -11,19 +11,12 @@ import psutil
 import pytest
 
 from tests.conftest import StartServer
+from tests.replicas import wait_until
 from tests.servers import Server
 from tests.wire import OK, PONG, Client, Closed, Error, Push, Simple, encode
 
 LIMIT = 20.0
 MEGABYTE = 1024 * 1024
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Fail after a while in which the condition did not come true."""
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {LIMIT} s: {what}"
-        time.sleep(0.01)
 
 
 def info(client: Client, field: str) -> int:

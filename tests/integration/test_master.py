@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import pytest
@@ -22,6 +22,7 @@ from tests.conftest import StartServer, require_oracle, require_program
 from tests.differential.families import FAMILIES
 from tests.differential.grammar import Step, steps
 from tests.integration.test_replication_protocol import Link
+from tests.replicas import wait_until
 from tests.servers import Server, node_command
 from tests.wire import OK, Client, Error, Push, Reply, encode
 
@@ -39,14 +40,6 @@ def info(client: Client, section: str = "replication") -> dict[str, str]:
     text = client("INFO", section)
     assert isinstance(text, bytes)
     return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Ask until the answer is yes."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def await_link(replica: Client) -> None:

@@ -10,11 +10,10 @@ from typing import Final
 import pytest
 
 from tests.conftest import StartServer
-from tests.wire import Client, Error, encode
+from tests.wire import Client
 
 # The account may be off by so much of the growth.
 TOLERANCE: Final = 0.15
-AT_ONCE: Final = 200
 
 Requests = Iterator[list[bytes]]
 
@@ -141,23 +140,6 @@ MIXES: Final[dict[str, Callable[[], Requests]]] = {
 }
 
 
-def send_all(client: Client, requests: Requests) -> None:
-    batch: list[bytes] = []
-    for argv in requests:
-        batch.append(encode(argv))
-        if len(batch) == AT_ONCE:
-            exchange(client, batch)
-            batch = []
-    exchange(client, batch)
-
-
-def exchange(client: Client, batch: list[bytes]) -> None:
-    client.send_raw(b"".join(batch))
-    for _ in batch:
-        reply = client.read()
-        assert not isinstance(reply, Error), reply
-
-
 def memory(client: Client) -> tuple[int, int]:
     """Bytes by the account, and of resident memory."""
     info = client("INFO", "memory")
@@ -170,10 +152,10 @@ def memory(client: Client) -> tuple[int, int]:
 def test_the_account_follows_the_process(start_node: StartServer, mix: str) -> None:
     with start_node().connect(timeout=60.0) as client:
         # The first commands of each kind make the process grow once.
-        send_all(client, islice(MIXES[mix](), 20))
+        client.send_all(islice(MIXES[mix](), 20))
         client("FLUSHALL", "SYNC")
         used_before, rss_before = memory(client)
-        send_all(client, MIXES[mix]())
+        client.send_all(MIXES[mix]())
         used, rss = memory(client)
         ratio = (used - used_before) / (rss - rss_before)
         print(f"{mix}: {ratio:.3f} of {(rss - rss_before) / 2**20:.1f} MiB")

@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import metered
 from tests.conftest import StartServer, require_oracle
+from tests.replicas import wait_until
 from tests.servers import Server, node_command
 from tests.wire import OK, Argument, Client, Closed, Error, Simple
 
@@ -28,14 +29,6 @@ def info(client: Client, section: str = "persistence") -> dict[str, str]:
     text = client("INFO", section)
     assert isinstance(text, bytes)
     return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Ask until the answer is yes."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def saved(client: Client) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
 
 from tests import metered
+from tests.replicas import wait_until
 from tests.servers import Server
-from tests.wire import OK, Client, Error, Simple, encode
+from tests.wire import OK, Client, Error, Simple
 
 MEMBERS: Final = 1_000_000
 KEYS: Final = 300_000
@@ -38,33 +38,13 @@ def server() -> Iterator[Server]:
         yield node
 
 
-def send_all(client: Client, requests: Iterator[list[bytes]]) -> None:
-    """Pipelines of some size."""
-    batch: list[bytes] = []
-    for argv in requests:
-        batch.append(encode(argv))
-        if len(batch) == AT_ONCE:
-            exchange(client, batch)
-            batch = []
-    exchange(client, batch)
-
-
-def exchange(client: Client, batch: list[bytes]) -> None:
-    client.send_raw(b"".join(batch))
-    for _ in batch:
-        reply = client.read()
-        assert not isinstance(reply, Error), reply
-
-
 def make_value(client: Client, kind: str) -> None:
     command, words = VALUES[kind]
-    send_all(
-        client,
-        (
-            [command, b"big", *[w for n in range(at, at + PER_COMMAND) for w in words(n)]]
-            for at in range(0, MEMBERS, PER_COMMAND)
-        ),
+    requests = (
+        [command, b"big", *[w for n in range(at, at + PER_COMMAND) for w in words(n)]]
+        for at in range(0, MEMBERS, PER_COMMAND)
     )
+    client.send_all(requests, AT_ONCE)
 
 
 def pending(client: Client) -> bool:
@@ -72,12 +52,6 @@ def pending(client: Client) -> bool:
     info = client("INFO", "memory")
     assert isinstance(info, bytes)
     return b"lazyfree_pending_objects:0\r\n" not in info
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -96,7 +70,7 @@ def test_a_value_of_a_million_goes(server: Server, kind: str) -> None:
         for request in how:
             assert not isinstance(client(*request.split()), Error)
         wait_until(lambda: client("TYPE", "big") != Simple(kind.encode()))
-        wait_until(lambda: not pending(client))
+        wait_until(lambda: not pending(client), limit=PATIENCE)
         longest, task = metered.longest_run(client)
         assert longest < LONGEST_RUN, task
 
@@ -106,13 +80,14 @@ def test_many_keys_are_flushed_and_expire(server: Server) -> None:
         assert client("FLUSHALL") == OK
         assert client("CONFIG", "RESETSTAT") == OK
         assert client("DEBUG", "SET-ACTIVE-EXPIRE", 0) == OK
-        send_all(client, ([b"SET", b"key:%d" % n, b"v", b"PX", b"1"] for n in range(KEYS)))
+        strings = ([b"SET", b"key:%d" % n, b"v", b"PX", b"1"] for n in range(KEYS))
+        client.send_all(strings, AT_ONCE)
         assert client("SWAPDB", 0, 1) == OK
-        send_all(client, ([b"SADD", b"key:%d" % n, b"a", b"b"] for n in range(KEYS)))
+        client.send_all(([b"SADD", b"key:%d" % n, b"a", b"b"] for n in range(KEYS)), AT_ONCE)
         metered.longest_run(client)
 
         assert client("FLUSHDB", "ASYNC") == OK
-        wait_until(lambda: not pending(client))
+        wait_until(lambda: not pending(client), limit=PATIENCE)
         longest, task = metered.longest_run(client)
         assert longest < LONGEST_RUN, task
 
