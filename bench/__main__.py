@@ -29,8 +29,9 @@ from tests.servers import (
 METHOD = (
     "`python -m bench` starts our node and redis-server, both without persistence, and lets them "
     "take turns under redis-benchmark ({rounds} rounds of about {seconds:g} s each, keyspace "
-    "100,000; medians). The ratio is ours / Redis. CPU is the server's processor time per request. "
-    "Memory is the growth of resident memory, of a fresh process each."
+    "100,000; new processes for each, since one may be a fifth slower than the next for as long "
+    "as it lives; medians). The ratio is ours / Redis. CPU is the server's processor time per "
+    "request. Memory is the growth of resident memory, of a fresh process each."
 )
 DURABILITY_METHOD = (
     "`python -m bench --durability` starts our node and redis-server with the append-only file or "
@@ -48,7 +49,8 @@ REPLICATION_METHOD = (
     "stream of SETs (keyspace 100,000) that a scripted master sends as fast as it is taken, until "
     "the replica acknowledges its end. A master with replicas is under redis-benchmark for about "
     "{seconds:g} s; all servers and redis-benchmark share the machine's cores. CPU is a server's "
-    "processor time per write; what a replica costs its master is half of what two of them add."
+    "processor time per write; what a replica costs its master is half of what two of them add. "
+    "Each round has new processes."
 )
 
 CLUSTER_METHOD = (

@@ -100,6 +100,15 @@ REQUESTS: Final = (
 COMPARED: Final = ("SET", "GET")
 
 
+class _Node(Contender):
+    """A node of a cluster."""
+
+    def renew(self) -> None:
+        super().renew()
+        with self.server.connect() as client:
+            wait_until(lambda: "cluster_state:ok" in str(client("CLUSTER", "INFO")), "a cluster")
+
+
 def _requests(
     commands: Commands, rounds: int, seconds: float
 ) -> tuple[list[Comparison], list[Duel]]:
@@ -113,7 +122,7 @@ def _requests(
         singles: list[Contender] = []
         for name, command in zip(("bench-ours", "bench"), commands, strict=True):
             (node,) = stack.enter_context(running(command, [SLOTS], name=name))
-            nodes.append(Contender(node))
+            nodes.append(_Node(node))
             singles.append(Contender(stack.enter_context(Server(command, name=name))))
         for workload in REQUESTS:
             checked = compare(nodes[0], nodes[1], workload, clustered, rounds, seconds)

@@ -172,6 +172,13 @@ class Contender:
                 return int(rate * seconds)
             count *= 4
 
+    def renew(self) -> None:
+        """Take another process: where one happens to lie in memory makes it a fifth slower or
+        faster, for as long as it lives.
+        """
+        self.server.restart()
+        self.process = psutil.Process(self.server.pid)
+
     def run(self, workload: Workload, setting: Setting, count: int) -> Figures:
         """One round on an empty server."""
         with self.server.connect(timeout=120.0) as client:
@@ -236,11 +243,12 @@ def compare(
     rounds: int,
     seconds: float,
 ) -> Comparison:
-    """Alternate between both; medians."""
+    """Alternate between both, each time with new processes; medians."""
     counts = [each.calibrate(workload, setting, seconds) for each in (ours, theirs)]
     figures: tuple[list[Figures], list[Figures]] = ([], [])
     for _ in range(rounds):
         for at, each in enumerate((ours, theirs)):
+            each.renew()
             figures[at].append(each.run(workload, setting, counts[at]))
     return Comparison(
         workload.name, setting, Figures.median(figures[0]), Figures.median(figures[1])

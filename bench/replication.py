@@ -228,6 +228,18 @@ class Leader(Contender):
         self.replicas = replicas
         self.costs: list[float] = []
 
+    def renew(self) -> None:
+        super().renew()
+        for replica in self.replicas:
+            replica.restart()
+            _point(replica, self.server.port)
+        self.await_replicas()
+
+    def await_replicas(self) -> None:
+        """Until all get the stream."""
+        with self.server.connect() as client:
+            _await(lambda: _online(client) == len(self.replicas), POLL_SECONDS)
+
     def run(self, workload: Workload, setting: Setting, count: int) -> Figures:
         before = processor_seconds(self.replicas)
         figures = super().run(workload, setting, count)
@@ -250,9 +262,9 @@ def _leader(command: list[str], replica: list[str], count: int) -> Iterator[Lead
         for _ in range(count):
             replicas.append(stack.enter_context(Server(replica, name="bench-replica")))
             _point(replicas[-1], master.port)
-        with master.connect() as client:
-            _await(lambda: _online(client) == count, POLL_SECONDS)
-        yield Leader(master, replicas)
+        leader = Leader(master, replicas)
+        leader.await_replicas()
+        yield leader
 
 
 def _online(client: Client) -> int:
