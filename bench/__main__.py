@@ -48,9 +48,10 @@ REPLICATION_METHOD = (
     "lasts from REPLICAOF until the link is up, with a new replica each time. A replica applies a "
     "stream of SETs (keyspace 100,000) that a scripted master sends as fast as it is taken, until "
     "the replica acknowledges its end. A master with replicas is under redis-benchmark for about "
-    "{seconds:g} s; all servers and redis-benchmark share the machine's cores. CPU is a server's "
-    "processor time per write; what a replica costs its master is half of what two of them add. "
-    "Each round has new processes."
+    "{seconds:g} s; all servers and redis-benchmark share the machine's cores: equally, or, for "
+    "replicas that yield, so that these get what master and load leave (nice 19), as if they had "
+    "machines of their own. CPU is a server's processor time per write; what a replica costs its "
+    "master is half of what two of them add. Each round has new processes."
 )
 
 CLUSTER_METHOD = (

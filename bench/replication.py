@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, Final
 
+import psutil
+
 from bench.duel import Duel
 from bench.durability import small_strings
 from bench.load import (
@@ -35,6 +37,7 @@ from tests.wire import Client, Error, encode
 PATIENCE: Final = 600.0
 POLL_SECONDS: Final = 0.005
 REPLICAS: Final = 2
+LAST: Final = 19  # the niceness of who gets what the others leave
 WRITES: Final = ("SET", "LPUSH")
 SLOWER: Final = 4.0  # times Redis's seconds of a full synchronization
 WITH_REPLICAS: Final = 0.90  # of a Redis master's requests/s
@@ -220,12 +223,16 @@ def _apply(commands: Commands, count: int, rounds: int) -> list[Duel]:
 class Leader(Contender):
     """A master under load, and its replicas, who are given time to follow after each round.
 
+    With ``yielding`` the replicas get only what master and load leave of the cores, so that it is
+    the master that is measured: replicas have machines of their own.
+
     ``costs`` is what one replica has spent per request, in µs of processor time, in each round.
     """
 
-    def __init__(self, server: Server, replicas: list[Server]) -> None:
+    def __init__(self, server: Server, replicas: list[Server], yielding: bool) -> None:
         super().__init__(server)
         self.replicas = replicas
+        self.yielding = yielding
         self.costs: list[float] = []
 
     def renew(self) -> None:
@@ -239,6 +246,9 @@ class Leader(Contender):
         """Until all get the stream."""
         with self.server.connect() as client:
             _await(lambda: _online(client) == len(self.replicas), POLL_SECONDS)
+        if self.yielding:
+            for replica in self.replicas:
+                psutil.Process(replica.pid).nice(LAST)
 
     def run(self, workload: Workload, setting: Setting, count: int) -> Figures:
         before = processor_seconds(self.replicas)
@@ -253,7 +263,7 @@ class Leader(Contender):
 
 
 @contextmanager
-def _leader(command: list[str], replica: list[str], count: int) -> Iterator[Leader]:
+def _leader(command: list[str], replica: list[str], count: int, yielding: bool) -> Iterator[Leader]:
     """A master with so many replicas, all in sync."""
     with ExitStack() as stack:
         name = "bench-ours" if command is not replica else "bench"
@@ -262,7 +272,7 @@ def _leader(command: list[str], replica: list[str], count: int) -> Iterator[Lead
         for _ in range(count):
             replicas.append(stack.enter_context(Server(replica, name="bench-replica")))
             _point(replicas[-1], master.port)
-        leader = Leader(master, replicas)
+        leader = Leader(master, replicas, yielding)
         leader.await_replicas()
         yield leader
 
@@ -279,19 +289,20 @@ def _throughput(
     ours, theirs = commands
     found: list[Comparison] = []
     duels: list[Duel] = []
-    for name, count, our_replica, target in (
-        ("no replica", 0, ours, SETTINGS[0].target),
-        ("two replicas of Redis's", REPLICAS, theirs, WITH_REPLICAS),
-        ("two replicas of its own kind", REPLICAS, ours, WITH_REPLICAS),
+    for name, count, our_replica, yielding, target in (
+        ("no replica", 0, ours, False, SETTINGS[0].target),
+        ("two replicas of Redis's that yield", REPLICAS, theirs, True, WITH_REPLICAS),
+        ("two replicas of its own kind that yield", REPLICAS, ours, True, WITH_REPLICAS),
+        ("two replicas of its own kind", REPLICAS, ours, False, WITH_REPLICAS),
     ):
         setting = SETTINGS[0].with_name(f"50 clients, {name}", target)
         for workload in (each for each in WORKLOADS if each.name in WRITES):
             with (
-                _leader(ours, our_replica, count) as leader,
-                _leader(theirs, theirs, count) as their_leader,
+                _leader(ours, our_replica, count, yielding) as leader,
+                _leader(theirs, theirs, count, yielding) as their_leader,
             ):
                 found.append(compare(leader, their_leader, workload, setting, rounds, seconds))
-                if our_replica is ours and count:
+                if our_replica is ours and count and not yielding:
                     pair = [
                         statistics.median(each.costs[-rounds:]) for each in (leader, their_leader)
                     ]
