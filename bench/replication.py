@@ -226,7 +226,8 @@ class Leader(Contender):
     With ``yielding`` the replicas get only what master and load leave of the cores, so that it is
     the master that is measured: replicas have machines of their own.
 
-    ``costs`` is what one replica has spent per request, in µs of processor time, in each round.
+    ``costs`` is what one replica has spent per request, in µs of processor time, in each run; the
+    one before each that counts is to warm up.
     """
 
     def __init__(self, server: Server, replicas: list[Server], yielding: bool) -> None:
@@ -304,7 +305,8 @@ def _throughput(
                 found.append(compare(leader, their_leader, workload, setting, rounds, seconds))
                 if our_replica is ours and count and not yielding:
                     pair = [
-                        statistics.median(each.costs[-rounds:]) for each in (leader, their_leader)
+                        statistics.median(each.costs[::-2][:rounds])
+                        for each in (leader, their_leader)
                     ]
                     what = f"CPU per {workload.name} on each of two replicas"
                     duels.append(Duel(what, "µs", pair[0], pair[1]))
