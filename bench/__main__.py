@@ -29,9 +29,9 @@ from tests.servers import (
 METHOD = (
     "`python -m bench` starts our node and redis-server, both without persistence, and lets them "
     "take turns under redis-benchmark ({rounds} rounds of about {seconds:g} s each, keyspace "
-    "100,000; new processes for each, since one may be a fifth slower than the next for as long "
-    "as it lives; medians). The ratio is ours / Redis. CPU is the server's processor time per "
-    "request. Memory is the growth of resident memory, of a fresh process each."
+    "100,000; new processes for each, which warm up first, since one may be a fifth slower than "
+    "the next for as long as it lives; medians). The ratio is ours / Redis. CPU is the server's "
+    "processor time per request. Memory is the growth of resident memory, of a fresh process each."
 )
 DURABILITY_METHOD = (
     "`python -m bench --durability` starts our node and redis-server with the append-only file or "
@@ -39,7 +39,7 @@ DURABILITY_METHOD = (
     "over (medians of three), seconds of loading by the servers' own logs, the growth of the "
     "proportional resident memory (PSS) of parent and child during a BGSAVE under SETs of 8 "
     "clients, and the longest that a client that pings had to wait meanwhile. SET with the log on: "
-    "redis-benchmark, {rounds} rounds of about {seconds:g} s each."
+    "redis-benchmark, {rounds} rounds of about {seconds:g} s each, with new processes that warm up."
 )
 
 REPLICATION_METHOD = (
@@ -51,13 +51,15 @@ REPLICATION_METHOD = (
     "{seconds:g} s; all servers and redis-benchmark share the machine's cores: equally, or, for "
     "replicas that yield, so that these get what master and load leave (nice 19), as if they had "
     "machines of their own. CPU is a server's processor time per write; what a replica costs its "
-    "master is half of what two of them add. Each round has new processes."
+    "master is half of what two of them add. Each round has new processes, which warm up "
+    "first."
 )
 
 CLUSTER_METHOD = (
     "`python -m bench --cluster` starts clusters of our nodes and of Redis's, without persistence, "
     "and lets them take turns. Requests: redis-benchmark, {rounds} rounds of about {seconds:g} s, "
-    "keyspace 100,000, medians; a node that has all slots, and the same without cluster mode. "
+    "keyspace 100,000, new processes that warm up, medians; a node that has all slots, and the "
+    "same without cluster mode. "
     "Reshard: keys of a dozen bytes with values as small, from a master to another one and back "
     "(the mean of both), while one client reads and writes them, about 400 requests/s. Killed "
     "master: three masters, the first with a replica; from SIGKILL until the replica accepts a "

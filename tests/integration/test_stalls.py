@@ -69,7 +69,7 @@ def test_a_value_of_a_million_goes(server: Server, kind: str) -> None:
         metered.longest_run(client)
         for request in how:
             assert not isinstance(client(*request.split()), Error)
-        wait_until(lambda: client("TYPE", "big") != Simple(kind.encode()))
+        wait_until(lambda: client("TYPE", "big") != Simple(kind.encode()), limit=PATIENCE)
         wait_until(lambda: not pending(client), limit=PATIENCE)
         longest, task = metered.longest_run(client)
         assert longest < LONGEST_RUN, task
@@ -93,7 +93,7 @@ def test_many_keys_are_flushed_and_expire(server: Server) -> None:
 
         assert client("SELECT", 1) == OK
         assert client("DEBUG", "SET-ACTIVE-EXPIRE", 1) == OK
-        wait_until(lambda: client("DBSIZE") == 0)
+        wait_until(lambda: client("DBSIZE") == 0, limit=PATIENCE)
         longest, task = metered.longest_run(client)
         assert longest < LONGEST_RUN, task
         info = client("INFO", "stats")
