@@ -9,7 +9,8 @@ Where there is no socket that the hub could look at, the task reads, and gives w
 A master under load sends what few requests have written, again and again. To be woken for each
 piece would cost several times what executing it costs, so that the inlet rests between two pieces
 then, for up to a millisecond; unless the master asks how much there is (WAIT), since somebody waits
-for the answer.
+for the answer. And where clients ask for nothing, the whole server gives way to others on the same
+machine meanwhile, most of all to its master (:mod:`node.scheduling`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 from node.hub import Hub
 from node.keyspace import STILL_PAUSED
 from node.replication.execution import Execution
+from node.scheduling import Scheduling
 
 READ_SIZE: Final = 16 * 1024
 LARGE_READ_SIZE: Final = 1024 * 1024
@@ -28,6 +30,8 @@ LARGE_READ_SIZE: Final = 1024 * 1024
 FLOW_NS: Final = 500_000
 # For so long after the master has asked there is no rest.
 ASKED_NS: Final = 100_000_000
+# And for so long after a client has been heard the server gives way to nobody.
+SERVED_NS: Final = 100_000_000
 
 
 class Inflow:
@@ -49,6 +53,7 @@ class Inflow:
         "_hub",
         "_engine",
         "_execution",
+        "_scheduling",
         "_sock",
         "_receive",
         "_hear",
@@ -58,12 +63,15 @@ class Inflow:
         "_resting",
         "_read_ns",
         "_asked_ns",
+        "_client_reads",
+        "_served_ns",
     )
 
     def __init__(
         self,
         hub: Hub,
         execution: Execution,
+        scheduling: Scheduling,
         sock: socket.socket | None,
         hear: Callable[[int], None],
         feed: Callable[[bytes], None],
@@ -76,6 +84,7 @@ class Inflow:
         self._hub = hub
         self._engine = hub.engine
         self._execution = execution
+        self._scheduling = scheduling
         self._sock = sock
         # Looked up once, since it is called for each piece.
         self._receive: Callable[[int], bytes] = _receive_nothing if sock is None else sock.recv
@@ -87,6 +96,9 @@ class Inflow:
         # When something was read, and when the master asked, for the last time.
         self._read_ns = 0
         self._asked_ns = -ASKED_NS
+        # How often clients had been read, and when that number was another for the last time.
+        self._client_reads = -1
+        self._served_ns = 0
 
     @property
     def read_size(self) -> int:
@@ -111,9 +123,25 @@ class Inflow:
             assert self._sock is not None
             self._listening = False
             self._hub.inlets.remove(self._sock.fileno())
+            self._scheduling.give_way(False)
 
     def attend(self) -> bool:
         """There is something to read; whether to rest before more is read."""
+        rests = self._read()
+        if self._listening:
+            self._scheduling.give_way(rests and not self._serves())
+        return rests
+
+    def _serves(self) -> bool:
+        """Whether clients have been asking for something lately."""
+        now = self._engine.ended_ns
+        reads = self._hub.statistics.reads
+        if reads != self._client_reads:
+            self._client_reads = reads
+            self._served_ns = now
+        return now - self._served_ns < SERVED_NS
+
+    def _read(self) -> bool:
         rested = self._resting
         self._resting = False
         if self._ended:

@@ -52,6 +52,7 @@ from node.replication.inflow import READ_SIZE, Inflow
 from node.replication.report import Report
 from node.replication.stream import StreamError
 from node.replication.transfer import Transfer, TransferError
+from node.scheduling import Scheduling
 from node.session import Session
 from node.version import REDIS_VERSION
 
@@ -112,6 +113,7 @@ class Link:
         self._transfer: Transfer | None = None
         self._execution: Execution | None = None
         self._inflow: Inflow | None = None
+        self._scheduling = Scheduling()
         self._report = Report(self, replication.log_file)
         # Of the task.
         self._wake = trio.Event()
@@ -491,7 +493,12 @@ class Link:
         keyspace = self._engine.keyspace
         sock = self._server.network.share_socket(stream)
         inflow = self._inflow = Inflow(
-            self._server.hub, execution, sock, self._hear, self._replication.masters.feed
+            self._server.hub,
+            execution,
+            self._scheduling,
+            sock,
+            self._hear,
+            self._replication.masters.feed,
         )
         inflow.halted = self._stir
         inflow.answer = self._report.answer

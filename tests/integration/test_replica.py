@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -380,3 +381,29 @@ def test_a_replica_evicts_only_if_told_to(
         # What there is no time for at once goes bit by bit.
         wait_until(lambda: int(info(replica, "stats")["evicted_keys"]) > 100, "room to be made")
         wait_until(lambda: offset(replica) == offset(client))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the policy")
+def test_a_replica_under_a_flow_interrupts_nobody(
+    start_oracle: StartServer, start_node: StartServer
+) -> None:
+    master = start_oracle(*MASTER)
+    node = replica_of(start_node, master)
+
+    def has(policy: int) -> bool:
+        return os.sched_getscheduler(node.pid) == policy
+
+    with master.connect() as client, node.connect() as replica:
+        wait_for_link(replica)
+        assert has(os.SCHED_OTHER)
+
+        def gives_way() -> bool:
+            for _ in range(100):
+                client("INCR", "number")
+            return has(os.SCHED_BATCH)
+
+        wait_until(gives_way, "giving way")
+        wait_until(lambda: has(os.SCHED_OTHER), "its end, with the flow")
+        wait_until(gives_way, "giving way again")
+        assert replica("REPLICAOF", "NO", "ONE") == OK
+        wait_until(lambda: has(os.SCHED_OTHER), "its end, with the role")
