@@ -197,6 +197,9 @@ class Bus:
 
     async def _serve(self, link: BusLink, stream: trio.abc.Stream) -> None:
         """Read and write until the link breaks."""
+        if link not in self.links:
+            await trio.aclose_forcefully(stream)
+            return
         if isinstance(stream, trio.SocketStream):
             link.fd = stream.socket.fileno()
             with contextlib.suppress(OSError):
@@ -217,6 +220,8 @@ class Bus:
         splitter = Splitter()
         machine = self.machine
         while data := await _receive(link.fd, stream):
+            if link not in self.links:
+                return  # closed while this task was about to run
             try:
                 packets = splitter.feed(data)
             except Malformed as error:

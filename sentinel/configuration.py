@@ -72,6 +72,7 @@ class Configuration:
         master.role_reported = "master"
         master.role_reported_since = now
         master.last_hello_sent = 0
+        link.is_of_stranger = False
         link.ping_sent = now
         link.last_ping = 0
         link.last_available = now

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 READ_SIZE: Final = 65_536
 # A lost SYN is sent again after 1, 3, 7 … seconds: who has come back is reached sooner by another.
 CONNECT_SECONDS: Final = 3.0
+CLOSED: Final = "closed"
 # What an answer may be at most; the longest by far is that to INFO.
 LARGEST_REPLY: Final = 16 * 1024 * 1024
 UNEXPECTED: Final = "unexpected error"
@@ -138,7 +139,7 @@ class Connections:
             await trio.sleep_forever()
 
     async def _run(self, connection: Connection, ip: str, port: int) -> None:
-        reason = "closed"
+        reason = CLOSED
         try:
             with connection.scope:
                 reason = await self._connect(connection, ip, port)
@@ -169,6 +170,8 @@ class Connections:
         except ValueError as error:  # a name that cannot be one
             return str(error)
         try:
+            if not self._is_current(connection):
+                return CLOSED
             if isinstance(stream, trio.SocketStream):
                 connection.local_ip = str(stream.socket.getsockname()[0])
             reason = UNEXPECTED
@@ -197,6 +200,9 @@ class Connections:
                 return describe_failure(cause) if isinstance(cause, OSError) else "broken"
             if not data:
                 return "Server closed the connection"
+            if not self._is_current(connection):
+                # Closed while this task was about to run: the link may lead elsewhere by now.
+                return CLOSED
             reader.feed(bytes(data))
             unread += len(data)
             try:

@@ -227,7 +227,10 @@ class Inquiry:
                     f"At {instance.address} is the node {view.myself}, not {instance.node_id}",
                 )
             self._machine.links.miss(link)
+        returned = link.is_of_stranger and not stranger
         link.is_of_stranger = stranger
+        if returned:
+            self._machine.monitoring.ping(instance)
 
     def _put(self, cluster: GuardedCluster, view: View) -> None:
         """A view counts from now on, and is the newest one."""

@@ -367,6 +367,7 @@ class Link:
             raise LinkLost(self._describe_loss(text or str(error))) from None
         if not data:
             raise LinkLost(self._describe_loss("connection lost"))
+        await _leave_if_unwanted()
         self._hear(len(data))
         return data
 
@@ -388,6 +389,7 @@ class Link:
 
     async def _converse(self, stream: trio.abc.Stream) -> None:
         """All that is said on one connection. Raises LinkLost, TransferError."""
+        await _leave_if_unwanted()
         self.state = HANDSHAKE
         self._log.notice("Non blocking connect for SYNC fired the event.")
         outcome, rest = await self._shake_hands(stream)
@@ -467,6 +469,7 @@ class Link:
             await stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise Unwritable("Failed to write to the master: connection lost") from None
+        await _leave_if_unwanted()
 
     async def _follow(self, stream: trio.abc.Stream, outcome: Outcome, rest: bytes) -> None:
         """Get what the master has promised, and then its stream, until the link breaks."""
@@ -596,3 +599,11 @@ class Link:
         self.state = CONNECTED
         self.down_since = 0
         return session
+
+
+async def _leave_if_unwanted() -> None:
+    """End here if the role has changed while this task had been woken, but had not had its turn.
+
+    What it was woken with must not be acted on any more: the data are not the master's.
+    """
+    await trio.lowlevel.checkpoint_if_cancelled()

@@ -6,6 +6,7 @@ how much of the history the data are made of.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -87,12 +88,17 @@ class Network(SystemNetwork):
         self._send, self._receive = trio.open_memory_channel[Conversation](100)
         self.refusing = False
         self.attempts = 0
+        self.reachable = trio.Event()
+        self.reachable.set()
+        self.incoming: list[trio.testing.MemoryReceiveStream] = []  # what replicas read from
 
     async def connect(self, host: str, port: int, source: str = "") -> trio.abc.Stream:
         self.attempts += 1
+        await self.reachable.wait()
         if self.refusing:
             raise ConnectionRefusedError(111, "Connection refused")
         ours, theirs = trio.testing.memory_stream_pair()
+        self.incoming.append(ours.receive_stream)
         self._send.send_nowait(Conversation(theirs))
         return ours
 
@@ -502,6 +508,58 @@ async def test_promotion_while_data_are_coming(
         assert list_files() == ["log"]
         assert replica.link.state == "none"
         assert replica.client("GET", "key") == b"value"
+
+
+@pytest.mark.parametrize("answer", ["continue", "whole", "last piece"])
+async def test_promotion_when_the_master_has_just_answered(
+    network: Network, autojump_clock: trio.testing.MockClock, answer: str
+) -> None:
+    """The task of the link has been woken, but has not had its turn."""
+    async with running(network) as replica:
+        master = await network.accept()
+        await synchronize(master, 7, 10)
+        await wait_until(lambda: replica.link.connected)
+        await master.close()
+        master = await network.accept()
+        await master.introduce()
+        data = snapshot(8)
+        said = b"+CONTINUE %b\r\n%b" % (OTHER_ID, INCR)
+        if answer != "continue":
+            said = b"+FULLRESYNC %b 0\r\n$%d\r\n%b" % (OTHER_ID, len(data), data)
+        if answer == "last piece":
+            await master.say(said[:-1])
+            await wait_until(lambda: replica.link.state == "sync")
+            said = said[-1:]
+        await trio.testing.wait_all_tasks_blocked()
+        network.incoming[-1].put_data(said)
+        replica.client("REPLICAOF", "NO", "ONE")
+        history = replica.replication.history
+        own = history.id
+        await trio.sleep(5)
+        assert replica.link.state == "none"
+        assert replica.link.session is None
+        assert (history.id, history.second_id) == (own, ID)
+        assert own != OTHER_ID
+        assert replica.counter == 7
+        assert replica.client("INCR", "counter") == 8
+
+
+async def test_another_master_when_the_connection_has_just_come_about(
+    network: Network, autojump_clock: trio.testing.MockClock
+) -> None:
+    network.reachable = trio.Event()
+    async with running(network) as replica:
+        await wait_until(lambda: replica.link.state == "connecting")
+        network.reachable.set()
+        replica.client("REPLICAOF", "another", 1)
+        with trio.fail_after(10):
+            while True:
+                master = await network.accept()
+                with contextlib.suppress(EOFError, trio.BrokenResourceError):
+                    await synchronize(master, 7, 10)
+                    break
+        await wait_until(lambda: replica.link.connected)
+        assert replica.counter == 7
 
 
 async def test_an_old_master_that_knows_only_sync(

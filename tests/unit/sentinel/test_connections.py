@@ -23,16 +23,21 @@ class FakeNetwork:
 
     def __init__(self) -> None:
         self.ends: list[Stream] = []
+        self.receivers: list[trio.testing.MemoryReceiveStream] = []
         self.error: OSError | None = None
         self.silent = False
+        self.reachable = trio.Event()
+        self.reachable.set()
 
     async def connect(self, host: str, port: int, source: str = "") -> trio.abc.Stream:
         if self.silent:
             await trio.sleep_forever()
+        await self.reachable.wait()
         if self.error is not None:
             raise self.error
         mine, theirs = trio.testing.memory_stream_pair()
         self.ends.append(theirs)
+        self.receivers.append(mine.receive_stream)
         return mine
 
 
@@ -166,6 +171,30 @@ async def test_what_is_held_for_a_connection_that_has_gone_is_lost(scene: Scene)
     scene.connections.barrier.open(1)
     assert await scene.received(again) == b""
     assert await scene.received(end) == b""
+
+
+async def test_what_has_come_before_a_connection_is_closed_is_not_told_any_more(
+    scene: Scene,
+) -> None:
+    """The link may stand for another instance by then."""
+    await scene.open()
+    scene.send(b"PING", purpose="ping")
+    await trio.testing.wait_all_tasks_blocked()
+    # The task that reads is woken, but has not had its turn.
+    scene.network.receivers[-1].put_data(b"+PONG\r\n")
+    scene.connections.close(scene.link, "commands")
+    await scene.open()
+    assert scene.machine.told == [("opened", "commands"), ("opened", "commands")]
+
+
+async def test_nor_that_it_stands(scene: Scene) -> None:
+    scene.network.reachable = trio.Event()
+    scene.connections.open(scene.link, "commands")
+    await trio.testing.wait_all_tasks_blocked()
+    scene.network.reachable.set()
+    scene.connections.close(scene.link, "commands")
+    await trio.testing.wait_all_tasks_blocked()
+    assert scene.machine.told == []
 
 
 async def test_messages(scene: Scene) -> None:
