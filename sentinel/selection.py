@@ -44,12 +44,16 @@ def is_good(replica: Replica, settings: Settings, now: int) -> bool:
     """Whether it could be promoted: reachable, known well enough, not too far behind.
 
     One that is still waiting for its first synchronization is not, which Redis's sentinels would
-    promote: the data would be lost, and those of the old master as well once it follows.
+    promote: the data would be lost, and those of the old master as well once it follows. Nor is,
+    while the master is there, an old master that has not been made a replica yet: it lacks what has
+    been written since.
     """
     master = replica.master
     if not is_reachable(replica, settings, now) or not replica.info_refreshed:
         return False
     if replica.has_nothing:
+        return False
+    if replica.role_reported == "master" == master.role_reported and not master.has(S_DOWN):
         return False
     if master.has(S_DOWN):
         validity = settings.ping_period * VALID_PINGS

@@ -239,6 +239,8 @@ class SentinelWorld:
         validity = VALID if master.has(S_DOWN) else 30.0
         if self.timeline.now - told > validity * 1.01:
             return None
+        if facts["role"] == "master" == master.role_reported and not master.has(S_DOWN):
+            return None  # it was the master before, and lacks what has been written since
         priority = self._last(sentinel, replica, facts, "slave_priority")
         if priority == 0:
             return None

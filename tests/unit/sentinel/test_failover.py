@@ -378,6 +378,24 @@ def test_a_failover_by_hand_needs_a_replica() -> None:
         stage.machine.force_failover("mymaster", stage.now)
 
 
+def test_an_old_master_that_is_not_a_replica_yet_lacks_what_has_been_written_since() -> None:
+    stage = Stage(1001, 1002)
+    stage.infos[1001] = master_info(1001)
+    stage.machine.settings.publish_period = 1 << 40  # so that nobody makes it one
+    stage.run(11_000)
+    assert stage.replica(1001).role_reported == "master"
+    settings = stage.machine.settings
+    assert select_replica(stage.master, settings, stage.now) is stage.replica(1002)
+    del stage.master.replicas[stage.replica(1002).name]
+    with pytest.raises(Refused, match="NOGOODSLAVE No suitable replica to promote"):
+        stage.machine.force_failover("mymaster", stage.now)
+    # Where there is no other any more, it may have been promoted by who died over that.
+    stage.kill(MASTER)
+    stage.run(1500)
+    assert stage.master.has(S_DOWN)
+    assert select_replica(stage.master, settings, stage.now) is stage.replica(1001)
+
+
 @pytest.mark.parametrize("at", ["election", "promotion"])
 def test_a_failure_can_be_simulated(at: str) -> None:
     stage = Stage(1001)
