@@ -74,6 +74,8 @@ class SentinelWorld:
         self.leaders: dict[tuple[str, int], str] = {}
         self.configurations: dict[tuple[str, int], str] = {}
         self.elected: set[tuple[str, int]] = set()
+        # Nobody is asked for those: elsewhere another leader may have been elected in the epoch.
+        self.forced: set[tuple[str, int]] = set()
         # By sentinel, master and epoch.
         self.votes: dict[tuple[str, str, int], str] = {}
         # By sentinel and master: epochs that it has told, its own and the configuration's.
@@ -181,7 +183,7 @@ class SentinelWorld:
         if epoch < before[0] or config_epoch < before[1]:
             raise Broken(f"{sentinel.ip} goes back from {before} to {epoch}, {config_epoch}")
         self.epochs[key] = (epoch, config_epoch)
-        if (name, config_epoch) in self.elected:
+        if (name, config_epoch) in self.elected - self.forced:
             known = self.configurations.setdefault((name, config_epoch), master)
             if known != master:
                 raise Broken(
@@ -196,7 +198,9 @@ class SentinelWorld:
         self._count(event)
         if event == "+elected-leader":
             assert isinstance(instance, Master)
-            if not instance.has(FORCE_FAILOVER):
+            if instance.has(FORCE_FAILOVER):
+                self.forced.add((instance.name, instance.failover_epoch))
+            else:
                 self._elect(sentinel, instance)
         elif event == "+selected-slave":
             assert isinstance(instance, Replica)
