@@ -183,8 +183,9 @@ class SentinelWorld:
         if epoch < before[0] or config_epoch < before[1]:
             raise Broken(f"{sentinel.ip} goes back from {before} to {epoch}, {config_epoch}")
         self.epochs[key] = (epoch, config_epoch)
-        if (name, config_epoch) in self.elected - self.forced:
-            known = self.configurations.setdefault((name, config_epoch), master)
+        failover = (name, config_epoch)
+        if failover in self.elected and failover not in self.forced:
+            known = self.configurations.setdefault(failover, master)
             if known != master:
                 raise Broken(
                     f"{sentinel.ip} has {master} in epoch {config_epoch} of {name}, others {known}"
